@@ -1,0 +1,170 @@
+// Package cache holds packed entries by key, ordered by expiry. It knows bytes and times, not sessions.
+//
+// A [Cache] is one shard and is not safe for concurrent use: who shares it locks it.
+//
+//	     index                      store                       heap
+//	hash -> ref              ref -> record                 4-ary, by expiry
+//
+//	+-----------+         class 176: +---+---+---+---+       +---------------+
+//	| bucket 0  |--- ref ----------> | A | B | C | D |  <----| expiry A, ref |
+//	+-----------+                    +---+---+---+---+       +---------------+
+//	| bucket 1  |         class 192: +---+---+               | expiry F, ref |
+//	+-----------+                    | E | F |  ...          +---------------+
+//	   ...                           +---+---+                    ...
+//
+// A record is an entry's key, expiry and value in one piece. Records lie in slabs by size class, so there is no Go pointer
+// for the collector to follow but one for each slab of 16 KiB. Each class is dense: what a removal frees is filled with the
+// class's last record, so memory is given back as entries go, without compaction. The index is a linear hash table that
+// grows and shrinks by one bucket at a time. The heap's arrays are segmented. So no operation does work in proportion to
+// the number of entries: the longest step of any of them is to allocate one segment or slab of 16 KiB, or to copy one
+// record, or to lengthen a list of segments (24 KiB for each million entries).
+//
+// Every byte of a record is wiped when it is removed, replaced or moved.
+package cache
+
+import (
+	"bytes"
+	"hash/maphash"
+)
+
+// MaxValue is the length of the longest value that Put stores.
+const MaxValue = maxRecord - offValue
+
+// bookkeeping is what an entry takes outside its record: rank and ref in the heap, and its share of a bucket.
+const bookkeeping = 16 + 4 + 128/growAt
+
+// Cache is one shard. Make it with New. It is not safe for concurrent use.
+type Cache struct {
+	seed    maphash.Seed
+	records store
+	index   index
+	order   heap
+	size    int
+}
+
+// New returns an empty cache.
+func New() *Cache {
+	c := &Cache{seed: maphash.MakeSeed(), index: newIndex()}
+	c.order = newHeap(&c.records)
+	return c
+}
+
+// Put stores a copy of value under k and wipes what was there. expiry is in seconds; math.MaxInt64 never expires.
+//
+// A value longer than MaxValue is not stored, nor is one when the cache already holds 33 million of its size; what was
+// under k is gone nevertheless.
+func (c *Cache) Put(k Key, expiry int64, value []byte) (replaced bool) {
+	key := k.pack()
+	hash := hashKey(c.seed, key[:])
+	old, replaced := c.find(hash, &key)
+	if replaced {
+		c.remove(hash, old)
+	}
+	if len(value) > MaxValue {
+		return replaced
+	}
+	r, ok := c.records.alloc(classOf(offValue + len(value)))
+	if !ok {
+		return replaced
+	}
+	rec := c.records.at(r)
+	rec.fill(expiry, &key, value)
+	c.size += len(rec) + bookkeeping
+	c.index.insert(uint32(hash), r)
+	c.order.push(expiry, r)
+	return replaced
+}
+
+// Get appends the value to dst.
+func (c *Cache) Get(dst []byte, k Key) (value []byte, expiry int64, ok bool) {
+	_, r, ok := c.lookup(&k)
+	if !ok {
+		return dst, 0, false
+	}
+	rec := c.records.at(r)
+	return append(dst, rec.value()...), rec.expiry(), true
+}
+
+// Has reports whether there is an entry under k.
+func (c *Cache) Has(k Key) bool {
+	_, _, ok := c.lookup(&k)
+	return ok
+}
+
+// SetExpiry gives an entry a new expiry and reports whether there is one. Among entries of equal expiry it now is the last,
+// as if it had just been added.
+func (c *Cache) SetExpiry(k Key, expiry int64) bool {
+	_, r, ok := c.lookup(&k)
+	if ok {
+		rec := c.records.at(r)
+		rec.setExpiry(expiry)
+		c.order.update(rec.heapPos(), expiry)
+	}
+	return ok
+}
+
+// Delete removes an entry, wipes its bytes, and reports whether there was one.
+func (c *Cache) Delete(k Key) bool {
+	hash, r, ok := c.lookup(&k)
+	if ok {
+		c.remove(hash, r)
+	}
+	return ok
+}
+
+// First returns the entry that expires first; among several, the one added first.
+func (c *Cache) First() (k Key, expiry int64, ok bool) {
+	if c.Len() == 0 {
+		return Key{}, 0, false
+	}
+	rec := c.records.at(c.order.first())
+	return unpackKey(rec.key()), rec.expiry(), true
+}
+
+// Len returns the number of entries.
+func (c *Cache) Len() int { return c.order.len() }
+
+// Size returns the bytes that the entries take: values, keys and bookkeeping, each record rounded up to its slot. It goes
+// up with each Put and down with each Delete; room kept for growth is not in it.
+func (c *Cache) Size() int { return c.size }
+
+// Next returns the entry at cursor and the cursor of the one after it. Start with 0; ok is false at the end.
+//
+// The order is that of a keyed hash, which no change of the cache alters. So entries that stay throughout an iteration are
+// returned exactly once, even if their value or expiry is replaced meanwhile, and entries that come or go meanwhile at most
+// once. (Of two keys whose 63-bit hashes are equal, only one would be returned.)
+func (c *Cache) Next(cursor uint64) (k Key, next uint64, ok bool) {
+	r, place, ok := c.index.after(cursor, c.hashOf)
+	if !ok {
+		return Key{}, 0, false
+	}
+	return unpackKey(c.records.at(r).key()), place + 1, true
+}
+
+func (c *Cache) lookup(k *Key) (hash uint64, r ref, ok bool) {
+	key := k.pack()
+	hash = hashKey(c.seed, key[:])
+	r, ok = c.find(hash, &key)
+	return hash, r, ok
+}
+
+func (c *Cache) find(hash uint64, key *packedKey) (ref, bool) {
+	return c.index.find(uint32(hash), func(r ref) bool {
+		return bytes.Equal(c.records.at(r).key(), key[:])
+	})
+}
+
+func (c *Cache) hashOf(r ref) uint64 { return hashKey(c.seed, c.records.at(r).key()) }
+
+// remove takes an entry out of the index, the heap and the store, and mends what referred to the record moved into its
+// place.
+func (c *Cache) remove(hash uint64, r ref) {
+	rec := c.records.at(r)
+	c.size -= len(rec) + bookkeeping
+	c.index.remove(uint32(hash), r)
+	c.order.remove(rec.heapPos())
+	if from, moved := c.records.free(r); moved {
+		c.index.moved(uint32(c.hashOf(r)), from, r)
+		c.order.moved(c.records.at(r).heapPos(), r)
+	}
+}
