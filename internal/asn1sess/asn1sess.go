@@ -26,6 +26,10 @@ const DefaultTimeout = 3
 // (SSL_SESS_FLAG_EXTMS).
 const FlagExtendedMasterSecret = 1 << 0
 
+// MaxFragmentLenUnspecified is the [Session.MaxFragmentLen] of a new session, before a
+// handshake settles it. libssl writes it like any other value.
+const MaxFragmentLenUnspecified = 255
+
 // Session holds the fields of the ASN.1 SSL_SESSION:
 //
 //	SSL_SESSION ::= SEQUENCE {
