@@ -69,7 +69,7 @@ type State struct {
 	Version   uint16      // tls.VersionTLS10 to tls.VersionTLS13
 	Client    bool        // the session is a client's
 	Suite     uint16      // cipher suite
-	CreatedAt uint64      // seconds since 1970; on a TLS 1.3 client, when the ticket arrived
+	CreatedAt uint64      // seconds since 1970; a client: when the ticket arrived
 	Secret    []byte      // master secret, or the PSK for TLS 1.3; 1 to 255 bytes
 	Extra     [][]byte    // entries of other layers, recognized by their own prefixes
 	EMS       bool        // extended master secret (RFC 7627); crypto/tls leaves it false in TLS 1.3
