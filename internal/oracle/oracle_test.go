@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/reprise-tls/reprise/internal/oracle"
@@ -50,6 +51,9 @@ func TestConstants(t *testing.T) {
 	o := oracle.Start(t)
 	if name := o.Suites()[0x1301]; name != "TLS_AES_128_GCM_SHA256" {
 		t.Errorf("suite 0x1301 is %q", name)
+	}
+	if number, name := o.Version(); number>>28 < 3 || !strings.HasPrefix(name, "OpenSSL ") {
+		t.Errorf("version %#x, %s", number, name)
 	}
 	if text := o.VerifyText(10); text != "certificate has expired" {
 		t.Errorf("verify result 10 is %q", text)

@@ -102,3 +102,11 @@ func (o *Oracle) VerifyText(code int64) string {
 	o.t.Helper()
 	return string(o.one(request('v').number(code)).bytes())
 }
+
+// Version is the library that answers: its number as in OPENSSL_VERSION_NUMBER, 0x30000160
+// for 3.0.22, and its name with the date.
+func (o *Oracle) Version() (number int64, name string) {
+	o.t.Helper()
+	a := o.one(request('V'))
+	return a.number(), string(a.bytes())
+}

@@ -427,6 +427,14 @@ static void verify_text(struct request *r)
     put_string(text, strlen(text));
 }
 
+static void version(void)
+{
+    const char *text = OpenSSL_version(OPENSSL_VERSION);
+
+    put_number((int64_t)OpenSSL_version_num());
+    put_string(text, strlen(text));
+}
+
 static void handle_session(unsigned char op, struct request *r)
 {
     SSL_SESSION *s = take_session(r);
@@ -483,6 +491,7 @@ static void handle(unsigned char op, struct request *r)
     case 'p': parse(r); break;
     case 'c': suites(); break;
     case 'v': verify_text(r); break;
+    case 'V': version(); break;
     case 'n': session_new(r); break;
     case 'i': session_set_id(r); break;
     case 's': session_state(r); break;
