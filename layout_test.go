@@ -45,7 +45,7 @@ var noTLS = map[string]string{
 // tls.ParseSessionState.
 var parsesSessionState = map[string]string{
 	"internal/gotls": "the one place that knows the bytes of a tls.SessionState",
-	"bridge.go":     "gives crypto/tls back, unread, a state whose layout internal/gotls does not know",
+	"bridge.go":      "gives crypto/tls back, unread, a state whose layout internal/gotls does not know",
 }
 
 // testsWithoutSource are patterns of test files that have no source file of
