@@ -77,8 +77,13 @@ func NewAEADKey(key []byte) (*AEAD, error) {
 	if len(key) != AEADKeySize {
 		return nil, fmt.Errorf("ticket: key of %d bytes, want %d", len(key), AEADKeySize)
 	}
-	if patterned(key[:keyNameSize]) || patterned(key[keyNameSize:]) {
+	// The name is no secret, but an unfilled one comes with an unfilled secret
+	// or makes one name of many keys.
+	if patterned(key[:keyNameSize]) {
 		return nil, ErrWeakKey
+	}
+	if err := checkSecret(key[keyNameSize:]); err != nil {
+		return nil, err
 	}
 	return newAEAD((*[AEADKeySize]byte)(key)), nil
 }

@@ -2,15 +2,24 @@ package ticket
 
 import "errors"
 
-// ErrWeakKey says that a key was not made by a random generator.
+// ErrWeakKey says that a key is visibly not from a random generator.
 var ErrWeakKey = errors.New("ticket: key is a pattern, not random bytes")
 
-// patterned reports whether b, of 16 bytes or more, follows a pattern: zeros,
-// one repeated byte, a repeated word, counting up or down. Such keys come from
-// unfilled buffers and from examples, and anyone can guess them.
+// checkSecret returns [ErrWeakKey] if b, a secret of 16 bytes or more, is
+// visibly not random: a pattern, or a buffer that was filled in part. Anyone can
+// guess such keys.
+func checkSecret(b []byte) error {
+	if patterned(b) || longestRun(b) >= 8 {
+		return ErrWeakKey
+	}
+	return nil
+}
+
+// patterned reports whether b follows a pattern: one repeated byte, a repeated
+// word, counting up or down. Unfilled buffers and keys from examples do.
 //
-// Each of these has steps from byte to byte that repeat with a period of at
-// most half the length. A random 32-byte key does with probability below 2^-115.
+// In each of these the steps from byte to byte repeat with a period of at most
+// half the length. In 32 random bytes they do with probability below 2^-115.
 func patterned(b []byte) bool {
 	for period := 1; period <= len(b)/2; period++ {
 		if stepsRepeat(b, period) {
@@ -27,4 +36,18 @@ func stepsRepeat(b []byte, period int) bool {
 		}
 	}
 	return true
+}
+
+// longestRun returns how often one byte is repeated in a row. In 32 random
+// bytes it is 8 or more with probability below 2^-51.
+func longestRun(b []byte) int {
+	longest, run := 0, 0
+	for i := range b {
+		if i == 0 || b[i] != b[i-1] {
+			run = 0
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return longest
 }

@@ -33,7 +33,9 @@ func FromTLS(ss *tls.SessionState) (*State, error) {
 // [tls.ParseSessionState], about a certificate that does not parse.
 //
 // The encoding is not wiped: ParseSessionState aliases it, so it is the memory
-// of the session that is returned.
+// of the session that is returned. A certificate that crypto/tls first met in
+// it aliases it too, and keeps it, secret included, for as long as any
+// connection shares that certificate.
 func (s *State) TLS() (*tls.SessionState, error) {
 	if err := Check(); err != nil {
 		return nil, err
