@@ -3,7 +3,6 @@ package asn1sess
 import (
 	"bytes"
 	"math/bits"
-	"slices"
 )
 
 // Append appends the session's DER to dst, as i2d_SSL_SESSION writes it. Fields that libssl
@@ -16,7 +15,10 @@ func (s *Session) Append(dst []byte) ([]byte, error) {
 	}
 	count := encoder{counting: true}
 	s.encode(&count)
-	e := encoder{out: slices.Grow(dst, tlvSize(count.size))}
+	if room := len(dst) + tlvSize(count.size); cap(dst) < room {
+		dst = append(make([]byte, 0, room), dst...)
+	}
+	e := encoder{out: dst}
 	e.header(bitConstructed|tagSequence, count.size)
 	s.encode(&e)
 	return e.out, nil

@@ -237,10 +237,10 @@ func TestParity(t *testing.T) {
 // every run, so that a seed means the same inputs.
 func corpusOf(t *testing.T) (corpus, peers [][]byte) {
 	t.Helper()
-	real := handshakeSessions(t)
-	for _, name := range slices.Sorted(maps.Keys(real)) {
-		corpus = append(corpus, real[name])
-		if s, _, err := Parse(real[name], 0); err == nil && s.Peer != nil {
+	handshakes := handshakeSessions(t)
+	for _, name := range slices.Sorted(maps.Keys(handshakes)) {
+		corpus = append(corpus, handshakes[name])
+		if s, _, err := Parse(handshakes[name], 0); err == nil && s.Peer != nil {
 			peers = append(peers, s.Peer)
 		}
 	}
