@@ -15,16 +15,18 @@ import (
 	"github.com/reprise-tls/reprise/internal/oracle"
 )
 
-// A deviation is a difference from libssl 3.0 that was chosen. It applies to one input: s and
-// err are what Parse gave, got is libssl's session, nil if refused.
+// A deviation is a difference from libssl 3.0 that was chosen. TestParity fails for any other
+// difference, and for a deviation that no input showed.
 type deviation struct {
-	name    string
-	reason  string
+	name   string
+	reason string
+
+	// applies tells whether it explains that one side accepts what the other refuses: s and
+	// err are what Parse gave, got is libssl's session, nil if refused. It is nil for a
+	// deviation in what is written or printed.
 	applies func(j *judge, s *Session, err error, got *oracle.Session) bool
 }
 
-// deviations in accepting and refusing. The comparison fails for any other difference, and for
-// a deviation that no input showed.
 var deviations = []deviation{
 	{
 		name:   "the inside of the peer's certificate",
@@ -50,12 +52,25 @@ var deviations = []deviation{
 	},
 	{
 		name:   "a cipher suite that libssl does not know",
-		reason: "the caller asks KnownSuite, since a build may choose to know more",
+		reason: "the caller asks KnownSuite, since some callers want to look at such a session",
 		applies: func(_ *judge, s *Session, err error, got *oracle.Session) bool {
 			return err == nil && !KnownSuite(s.Cipher) && got == nil
 		},
 	},
+	{
+		name:   writtenAnew,
+		reason: "libssl decodes a certificate and encodes it again; we keep it as it came, since its signature covers these bytes",
+	},
+	{
+		name:   printStops,
+		reason: "SSL_SESSION_print takes an empty identity, user name or ticket for a write error and stops midway; we print the rest",
+	},
 }
+
+const (
+	writtenAnew = "a peer's certificate that is not quite DER, written again"
+	printStops  = "the text form after an empty value"
+)
 
 // A judge compares with libssl and counts what it saw.
 type judge struct {
@@ -100,7 +115,7 @@ func (j *judge) difference(der []byte, got *oracle.Session) string {
 	s, rest, err := Parse(der, absent)
 	if (err == nil && KnownSuite(s.Cipher)) != (got != nil) || err == nil && !KnownSuite(s.Cipher) {
 		for _, d := range deviations {
-			if d.applies(j, &s, err, got) {
+			if d.applies != nil && d.applies(j, &s, err, got) {
 				j.seen[d.name]++
 				return ""
 			}
@@ -120,7 +135,7 @@ func (j *judge) difference(der []byte, got *oracle.Session) string {
 	if consumed := int64(len(der) - len(rest)); consumed != got.Consumed {
 		return fmt.Sprintf("consumed %d, libssl %d", consumed, got.Consumed)
 	}
-	for _, diff := range []string{encodingDifference(&s, got), fieldDifference(&s, got), textDifference(&s, got)} {
+	for _, diff := range []string{j.encodingDifference(&s, got), fieldDifference(&s, got), j.textDifference(&s, got)} {
 		if diff != "" {
 			return diff
 		}
@@ -128,11 +143,12 @@ func (j *judge) difference(der []byte, got *oracle.Session) string {
 	return ""
 }
 
-// encodingDifference compares what is written. libssl writes a certificate that is not quite
-// DER anew, we write it as it came; everything around it must be the same.
-func encodingDifference(s *Session, got *oracle.Session) string {
+// encodingDifference compares what is written. Around a certificate that libssl wrote anew
+// everything must be the same.
+func (j *judge) encodingDifference(s *Session, got *oracle.Session) string {
 	want := got.Encoded
 	if !bytes.Equal(s.Peer, got.Peer) {
+		j.seen[writtenAnew]++
 		theirs, _, err := Parse(got.Encoded, 0)
 		if err != nil {
 			return fmt.Sprintf("libssl's own encoding: %v", err)
@@ -185,15 +201,17 @@ func fieldDifference(s *Session, got *oracle.Session) string {
 	return ""
 }
 
-func textDifference(s *Session, got *oracle.Session) string {
+func (j *judge) textDifference(s *Session, got *oracle.Session) string {
 	var text strings.Builder
 	if err := WriteText(&text, s, false); err != nil {
 		return err.Error()
 	}
-	// SSL_SESSION_print takes an empty value for a write error and stops.
 	stops := slices.ContainsFunc([][]byte{s.PSKIdentity, s.PSKIdentityHint, s.SRPUsername, s.Ticket}, func(v []byte) bool {
 		return v != nil && len(v) == 0
 	})
+	if stops {
+		j.seen[printStops]++
+	}
 	if got.TextOK == stops || !stops && text.String() != got.Text || !strings.HasPrefix(text.String(), got.Text) {
 		return fmt.Sprintf("text:\n%s\nlibssl, complete %t:\n%s", text.String(), got.TextOK, got.Text)
 	}

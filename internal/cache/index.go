@@ -9,13 +9,17 @@ const (
 	shrinkAt    = 9
 )
 
-// bucket holds the lower 32 bits of some hashes and the refs of their records: two cache lines, of which a miss reads one.
-// The slots in use are 0 to n-1.
+// bucket is two cache lines. The pairs in use are 0 to n-1.
 type bucket struct {
-	hash [bucketSlots]uint32
-	n    uint32
-	ref  [bucketSlots]ref
-	next uint32 // 1 + number of the overflow bucket that continues this one, 0 if none
+	n     uint32
+	next  uint32 // 1 + number of the overflow bucket that continues this one, 0 if none
+	pairs [bucketSlots]pair
+}
+
+// pair is the lower 32 bits of a hash and the ref of its record.
+type pair struct {
+	hash uint32
+	ref  ref
 }
 
 // index finds records by the lower 32 bits of their hash. It is a linear hash table: it grows by one bucket at a time,
@@ -27,11 +31,6 @@ type index struct {
 	overflow segments[bucket]
 	len      int
 	moving   []pair // scratch of split and merge
-}
-
-type pair struct {
-	hash uint32
-	ref  ref
 }
 
 func newIndex() index {
@@ -68,21 +67,21 @@ func (x *index) follow(b *bucket) *bucket {
 // find returns the ref under hash for which same is true.
 func (x *index) find(hash uint32, same func(ref) bool) (ref, bool) {
 	for b := x.start(hash); b != nil; b = x.follow(b) {
-		for i, h := range b.hash[:b.n] {
-			if h == hash && same(b.ref[i]) {
-				return b.ref[i], true
+		for _, p := range b.pairs[:b.n] {
+			if p.hash == hash && same(p.ref) {
+				return p.ref, true
 			}
 		}
 	}
 	return 0, false
 }
 
-// slot returns where r is. It must be there.
-func (x *index) slot(hash uint32, r ref) (*bucket, int) {
+// pairOf returns the pair of r, which must be there.
+func (x *index) pairOf(hash uint32, r ref) (in *bucket, p *pair) {
 	for b := x.start(hash); b != nil; b = x.follow(b) {
-		for i, have := range b.ref[:b.n] {
-			if have == r {
-				return b, i
+		for i := range b.pairs[:b.n] {
+			if b.pairs[i].ref == r {
+				return b, &b.pairs[i]
 			}
 		}
 	}
@@ -91,8 +90,8 @@ func (x *index) slot(hash uint32, r ref) (*bucket, int) {
 
 // moved tells the index that the record at from is at to now.
 func (x *index) moved(hash uint32, from, to ref) {
-	b, i := x.slot(hash, from)
-	b.ref[i] = to
+	_, p := x.pairOf(hash, from)
+	p.ref = to
 }
 
 func (x *index) insert(hash uint32, r ref) {
@@ -104,12 +103,11 @@ func (x *index) insert(hash uint32, r ref) {
 }
 
 func (x *index) remove(hash uint32, r ref) {
-	b, i := x.slot(hash, r)
-	tail := b
+	tail, p := x.pairOf(hash, r)
 	for tail.next != 0 {
 		tail = x.follow(tail)
 	}
-	b.hash[i], b.ref[i] = tail.hash[tail.n-1], tail.ref[tail.n-1]
+	*p = tail.pairs[tail.n-1]
 	x.dropLast(x.start(hash))
 	x.len--
 	if x.buckets.len > 1 && x.len < shrinkAt*x.buckets.len {
@@ -133,7 +131,7 @@ func (x *index) add(p pair) {
 		b.next = uint32(x.overflow.len)
 		b = x.follow(b)
 	}
-	b.hash[b.n], b.ref[b.n] = p.hash, p.ref
+	b.pairs[b.n] = p
 	b.n++
 }
 
@@ -145,7 +143,7 @@ func (x *index) dropLast(b *bucket) pair {
 		before, b = b, x.follow(b)
 	}
 	b.n--
-	p := pair{b.hash[b.n], b.ref[b.n]}
+	p := b.pairs[b.n]
 	if b.n == 0 && before != nil {
 		hole := before.next
 		before.next = 0
@@ -159,7 +157,7 @@ func (x *index) fillHole(hole uint32) {
 	last := uint32(x.overflow.len)
 	if hole != last {
 		b := x.overflow.at(int(last - 1))
-		before := x.start(b.hash[0])
+		before := x.start(b.pairs[0].hash)
 		for before.next != last {
 			before = x.follow(before)
 		}
@@ -221,13 +219,13 @@ func (x *index) after(cursor uint64, full func(ref) uint64) (r ref, place uint64
 func (x *index) least(b *bucket, cursor uint64, full func(ref) uint64) (r ref, place uint64, ok bool) {
 	place = 1<<64 - 1 // above every place: the top bit of a hash is clear
 	for ; b != nil; b = x.follow(b) {
-		for i, h := range b.hash[:b.n] {
-			upper := uint64(bits.Reverse32(h))
+		for _, p := range b.pairs[:b.n] {
+			upper := uint64(bits.Reverse32(p.hash))
 			if upper < cursor>>32 || upper > place>>32 {
 				continue
 			}
-			if p := bits.Reverse64(full(b.ref[i])); p >= cursor && p < place {
-				r, place, ok = b.ref[i], p, true
+			if at := bits.Reverse64(full(p.ref)); at >= cursor && at < place {
+				r, place, ok = p.ref, at, true
 			}
 		}
 	}

@@ -1,18 +1,16 @@
-package oracle_test
+package oracle
 
 import (
 	"bytes"
 	"testing"
-
-	"github.com/reprise-tls/reprise/internal/oracle"
 )
 
 // TestGenerator checks that the inputs are worth comparing: reproducible, and many of them
 // good enough for libssl.
 func TestGenerator(t *testing.T) {
-	o := oracle.Start(t)
+	o := Start(t)
 	corpus := [][]byte{session(t)}
-	a, b := oracle.NewGenerator(1, corpus, corpus), oracle.NewGenerator(1, corpus, corpus)
+	a, b := NewGenerator(1, corpus, corpus), NewGenerator(1, corpus, corpus)
 	var inputs [][]byte
 	for range 2000 {
 		x := a.Next()

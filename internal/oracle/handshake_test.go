@@ -1,14 +1,12 @@
-package oracle_test
+package oracle
 
 import (
 	"testing"
-
-	"github.com/reprise-tls/reprise/internal/oracle"
 )
 
 func TestRealSessions(t *testing.T) {
-	sessions := oracle.RealSessions(t)
-	o := oracle.Start(t)
+	sessions := RealSessions(t)
+	o := Start(t)
 	for name, der := range sessions {
 		s := o.Parse([][]byte{der}, false)[0]
 		if s == nil || !s.Resumable || s.Consumed != int64(len(der)) {

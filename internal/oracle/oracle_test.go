@@ -1,13 +1,12 @@
-package oracle_test
+package oracle
 
 import (
-	"bytes"
 	"encoding/hex"
-	"slices"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/reprise-tls/reprise/internal/oracle"
 )
 
 // A session of TLS 1.2 with time 1000, timeout 300 and the id 0102030405060708.
@@ -23,88 +22,41 @@ func session(t testing.TB) []byte {
 	return der
 }
 
-func TestParse(t *testing.T) {
-	o := oracle.Start(t)
-	der := session(t)
-	got := o.Parse([][]byte{der, der[:len(der)-1], append(slices.Clone(der), 7)}, true)
-	if got[1] != nil {
-		t.Error("a session cut short was accepted")
+// TestCompile checks what counts as a machine without libssl, which skips tests, and what
+// does not.
+func TestCompile(t *testing.T) {
+	for said, unavailable := range map[string]bool{
+		"oracle.c:16:10: fatal error: openssl/bio.h: No such file or directory": true,
+		"/usr/bin/ld: cannot find -lssl: No such file or directory":             true,
+		"oracle.c:20: error: expected ';' before '}' token":                     false,
+	} {
+		dir := t.TempDir()
+		script := "#!/bin/sh\necho '" + strings.ReplaceAll(said, "'", `'\''`) + "' >&2\nexit 1\n"
+		if err := os.WriteFile(filepath.Join(dir, "cc"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir)
+		if _, err := compile(t.TempDir()); err == nil || errors.Is(err, errUnavailable) != unavailable {
+			t.Errorf("%s: %v", said, err)
+		}
 	}
-	for _, i := range []int{0, 2} {
-		s := got[i]
-		if s == nil {
-			t.Fatalf("input %d: refused", i)
-		}
-		if s.Consumed != int64(len(der)) || !bytes.Equal(s.Encoded, der) {
-			t.Errorf("input %d: consumed %d, encoded %x", i, s.Consumed, s.Encoded)
-		}
-		if s.Version != 0x0303 || s.Cipher != 0xc030 || s.Time != 1000 || s.Timeout != 300 || !s.Resumable {
-			t.Errorf("input %d: %+v", i, s)
-		}
-		if want := "RSA Session-ID:0102030405060708 Master-Key:BB\n"; !s.KeyLogOK || s.KeyLog != want {
-			t.Errorf("input %d: key log %q", i, s.KeyLog)
-		}
+	t.Setenv("PATH", t.TempDir())
+	if _, err := compile(t.TempDir()); !errors.Is(err, errUnavailable) {
+		t.Errorf("without a compiler: %v", err)
 	}
 }
 
-func TestConstants(t *testing.T) {
-	o := oracle.Start(t)
-	if name := o.Suites()[0x1301]; name != "TLS_AES_128_GCM_SHA256" {
-		t.Errorf("suite 0x1301 is %q", name)
+// TestAnswerLength checks that a program of another mind is noticed.
+func TestAnswerLength(t *testing.T) {
+	short := &answer{body: []byte{0, 0}}
+	short.number()
+	long := &answer{body: make([]byte, 9)}
+	long.number()
+	lying := &answer{body: []byte{0xff, 0, 0, 0, 0, 0, 0, 9, 1}}
+	lying.bytes()
+	for name, a := range map[string]*answer{"short": short, "long": long, "lying": lying} {
+		if a.close() == nil {
+			t.Errorf("a %s answer goes unnoticed", name)
+		}
 	}
-	if number, name := o.Version(); number>>28 < 3 || !strings.HasPrefix(name, "OpenSSL ") {
-		t.Errorf("version %#x, %s", number, name)
-	}
-	if text := o.VerifyText(10); text != "certificate has expired" {
-		t.Errorf("verify result 10 is %q", text)
-	}
-}
-
-func TestCache(t *testing.T) {
-	o := oracle.Start(t)
-	c := o.NewContext(20480, 2, 7200)
-	s := o.Decode(session(t))
-	other := o.Dup(s)
-	o.SetID(other, 0x0303, []byte{9})
-	if !c.Add(s) || c.Add(s) || !c.Add(other) {
-		t.Error("add does not tell new sessions from cached ones")
-	}
-	if got := c.Lookup(0x0303, []byte{9}); got != other {
-		t.Errorf("lookup gives %d, want %d", got, other)
-	}
-	if got := c.Lookup(0x0304, []byte{9}); got != oracle.None {
-		t.Errorf("lookup by another version gives %d", got)
-	}
-	if n, _ := c.Counts(); n != 2 || len(c.Sessions()) != 2 {
-		t.Errorf("%d sessions, listed %v", n, c.Sessions())
-	}
-	o.SetTimeout(other, 301)
-	c.Flush(1301)
-	if got, want := c.Events(), []oracle.Event{{Removed: true, Session: s}}; !slices.Equal(got, want) {
-		t.Errorf("events of a flush: %v, want %v", got, want)
-	}
-	if _, _, resumable := o.State(s); resumable {
-		t.Error("a flushed session is resumable")
-	}
-	o.Release(other)
-	c.Free()
-	if got, want := c.Events(), []oracle.Event{{Removed: true, Session: other}}; !slices.Equal(got, want) {
-		t.Errorf("events of the end: %v, want %v", got, want)
-	}
-}
-
-func TestRefused(t *testing.T) {
-	o := oracle.Start(t)
-	if got := o.Decode([]byte{0x30, 0}); got != oracle.None {
-		t.Errorf("an empty sequence gives session %d", got)
-	}
-}
-
-func BenchmarkParse(b *testing.B) {
-	o := oracle.Start(b)
-	inputs := slices.Repeat([][]byte{session(b)}, 1000)
-	for b.Loop() {
-		o.Parse(inputs, true)
-	}
-	b.ReportMetric(float64(b.N*len(inputs))/b.Elapsed().Seconds(), "sessions/s")
 }

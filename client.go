@@ -1,0 +1,313 @@
+package reprise
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+)
+
+// clientHandshake is the state of one handshake of a Conn on the client's
+// side. To crypto/tls it is the ClientSessionCache of that one connection.
+type clientHandshake struct {
+	m      *Manager
+	config *tls.Config
+
+	mu       sync.Mutex
+	offer    *Session // what SetSession gave; held
+	offered  bool
+	reason   Reason                  // why offer was not offered
+	received *tls.ClientSessionState // a TLS 1.2 ticket, until the handshake is complete
+	session  *Session                // held
+	arrived  bool                    // session is one that the server sent in this connection
+	news     chan struct{}           // closed at the next change of session
+	resumed  bool
+	finished bool
+	state    tls.ConnectionState
+}
+
+func newClientHandshake(m *Manager, config *tls.Config, offer *Session) *clientHandshake {
+	return &clientHandshake{m: m, config: config, offer: offer, reason: NothingOffered, news: make(chan struct{})}
+}
+
+// Get is crypto/tls asking for a session to offer.
+func (st *clientHandshake) Get(string) (*tls.ClientSessionState, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.offer == nil {
+		return nil, false
+	}
+	if st.reason = st.m.mayOffer(st.offer, st.config); st.reason != Resumed {
+		return nil, false
+	}
+	cs, err := st.m.clientState(st.offer)
+	if err != nil {
+		st.m.config.Logger.Warn("session not offered", "session", st.offer, "err", err)
+		st.reason = Undecodable
+		return nil, false
+	}
+	st.offered = true
+	return cs, true
+}
+
+// clientState is the session as crypto/tls's client takes it.
+func (m *Manager) clientState(s *Session) (*tls.ClientSessionState, error) {
+	state, err := m.toTLS(s)
+	if err != nil {
+		return nil, err
+	}
+	return tls.NewResumptionState(s.Ticket(), state)
+}
+
+// Put is crypto/tls giving a session, or withdrawing the one it just got: its
+// peer's chain does not hold any more, all else was checked before.
+func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
+	st.mu.Lock()
+	if cs == nil {
+		st.offered, st.reason = false, ChainIncomplete
+		st.mu.Unlock()
+		return
+	}
+	if !st.finished {
+		st.received = cs
+		st.mu.Unlock()
+		return
+	}
+	s := st.receive(cs)
+	st.mu.Unlock()
+	if s != nil {
+		st.m.settle(s, st.m.config.CacheMode.client())
+		s.release()
+	}
+}
+
+// receive makes what the server sent the connection's session and returns it
+// with a reference more; nil if it is the one that was offered.
+func (st *clientHandshake) receive(cs *tls.ClientSessionState) *Session {
+	ticket, state, err := cs.ResumptionState()
+	if err != nil || state == nil {
+		return nil
+	}
+	if st.resumed && slices.Equal(ticket, st.offer.Ticket()) {
+		st.attach(st.offer, true)
+		return nil
+	}
+	o := st.origin()
+	o.ticket = ticket
+	s, err := st.m.fromTLS(state, &st.state, o)
+	if err != nil {
+		st.m.config.Logger.Warn("received session not kept", "err", err)
+		return nil
+	}
+	s.start(libraryRef)
+	st.attach(s, true)
+	return s
+}
+
+func (st *clientHandshake) origin() *origin {
+	o := &origin{
+		hostname: normalName(st.config.ServerName), alpn: st.state.NegotiatedProtocol, curve: st.state.CurveID,
+		contextID: st.m.config.ContextID, verified: len(st.state.VerifiedChains) > 0,
+	}
+	if st.resumed {
+		st.offer.passOn(o)
+	} else if st.session != nil {
+		st.session.passOn(o) // tickets of one connection are of one line
+	} else {
+		st.m.newLine(o)
+	}
+	return o
+}
+
+// attach makes s the connection's session; arrived says that the server sent it.
+func (st *clientHandshake) attach(s *Session, arrived bool) {
+	if s != st.session {
+		if !s.hold() {
+			return
+		}
+		st.session.release()
+		st.session = s
+	}
+	st.arrived = st.arrived || arrived
+	close(st.news)
+	st.news = make(chan struct{})
+}
+
+// finish ends a completed handshake.
+func (st *clientHandshake) finish(cs *tls.ConnectionState) {
+	st.mu.Lock()
+	st.finished, st.resumed, st.state = true, cs.DidResume, *cs
+	st.reason = st.final()
+	var fresh *Session
+	if st.received != nil {
+		fresh = st.receive(st.received)
+		st.received = nil
+	}
+	if st.session == nil && st.resumed {
+		st.attach(st.offer, cs.Version < tls.VersionTLS13)
+	} else if st.session == nil {
+		bare := st.m.fromConnection(cs, st.origin()).start(libraryRef)
+		st.attach(bare, false)
+		bare.release()
+	}
+	var spent *Session
+	if st.resumed && cs.Version == tls.VersionTLS13 && st.m.config.CacheMode.client() && st.offer.hold() {
+		spent = st.offer
+	}
+	st.mu.Unlock()
+	st.count()
+	if fresh != nil {
+		st.m.settle(fresh, st.m.config.CacheMode.client())
+		fresh.release()
+	}
+	if spent != nil {
+		st.m.cache.remove(spent, CauseTaken)
+		spent.release()
+	}
+}
+
+func (st *clientHandshake) count() {
+	st.m.stats.connectGood.Add(1)
+	st.m.stats.outcome(st.reason)
+	if st.offered && st.reason != Resumed {
+		st.m.stats.misses.Add(1)
+	}
+}
+
+// final is why the handshake did not resume, told from what was negotiated.
+func (st *clientHandshake) final() Reason {
+	switch {
+	case st.resumed:
+		return Resumed
+	case !st.offered:
+		return st.reason
+	case st.offer.ProtocolVersion() != st.state.Version:
+		return OtherVersion
+	case st.state.Version == tls.VersionTLS13 && suiteHash(st.offer.CipherSuite()) != suiteHash(st.state.CipherSuite):
+		return OtherSuite
+	}
+	return Declined
+}
+
+// fail ends a handshake that did not complete.
+func (st *clientHandshake) fail() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.received = nil
+	close(st.news)
+	st.news = make(chan struct{})
+}
+
+// unused returns what was set for a handshake that did not complete, held.
+func (st *clientHandshake) unused() *Session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.finished || st.offer == nil || !st.offer.hold() {
+		return nil
+	}
+	return st.offer
+}
+
+// mayOffer foresees crypto/tls, which keeps a session to itself without a word.
+func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
+	if !s.Resumable() || !s.HasTicket() {
+		return NotResumable
+	}
+	version := s.ProtocolVersion()
+	if low, high := versionRange(config); version < low || version > high {
+		return OtherVersion
+	}
+	if r := nameAndPeer(s, config); r != Resumed {
+		return r
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f := &s.f
+	if now := m.now().Unix(); now > addSeconds(f.Time, f.Timeout) || now > addSeconds(f.Time, clientLifetime(f)) {
+		m.stats.timeouts.Add(1)
+		return Expired
+	}
+	if version < tls.VersionTLS13 && config.CipherSuites != nil && !slices.Contains(config.CipherSuites, f.Cipher) {
+		return OtherSuite
+	}
+	return Resumed
+}
+
+func nameAndPeer(s *Session, config *tls.Config) Reason {
+	name := normalName(config.ServerName)
+	if host := s.Hostname(); host != "" && name != "" && host != name {
+		return OtherName
+	}
+	if config.InsecureSkipVerify {
+		return Resumed
+	}
+	leaf, err := s.PeerCertificate()
+	if err != nil || leaf == nil {
+		return ChainIncomplete
+	}
+	if leaf.VerifyHostname(config.ServerName) != nil {
+		return OtherName
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.rec.State) == 0 && len(s.rec.Verified) == 0 {
+		return ChainIncomplete
+	}
+	return Resumed
+}
+
+// versionRange is what a client offers.
+func versionRange(config *tls.Config) (low, high uint16) {
+	low, high = config.MinVersion, config.MaxVersion
+	if low == 0 {
+		low = tls.VersionTLS12
+	}
+	if high == 0 {
+		high = tls.VersionTLS13
+	}
+	return low, high
+}
+
+// suiteHash tells TLS 1.3 suites by the hash that a PSK is bound to, 0 for others.
+func suiteHash(suite uint16) int {
+	switch suite {
+	case tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256:
+		return sha256.Size
+	case tls.TLS_AES_256_GCM_SHA384:
+		return 48
+	}
+	return 0
+}
+
+// vouch verifies a session that was imported, before it is offered.
+func (m *Manager) vouch(s *Session, config *tls.Config) error {
+	if config.InsecureSkipVerify || !s.isImported() {
+		return nil
+	}
+	leaf, err := s.PeerCertificate()
+	if err != nil {
+		return err
+	}
+	if leaf == nil {
+		return fmt.Errorf("reprise: session %s not offered: %w", s.Fingerprint(), errNoPeer)
+	}
+	if err := leaf.VerifyHostname(config.ServerName); err != nil {
+		return fmt.Errorf("reprise: session %s not offered: server name: %w", s.Fingerprint(), err)
+	}
+	if err := s.verifyPeer(x509.VerifyOptions{Roots: config.RootCAs, CurrentTime: m.now()}); err != nil {
+		return fmt.Errorf("reprise: session %s not offered: certificate chain: %w", s.Fingerprint(), err)
+	}
+	return nil
+}
+
+// hostOf is the server name that an address stands for.
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
+}

@@ -1,0 +1,201 @@
+package reprise
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/reprise-tls/reprise/ticket"
+)
+
+// Defaults of a Config, libssl's where it has them.
+const (
+	DefaultCacheSize = 20480         // SSL_SESSION_CACHE_MAX_SIZE_DEFAULT, sessions
+	DefaultTimeout   = 2 * time.Hour // of an SSL_CTX
+	DefaultMaxAge    = 24 * time.Hour
+)
+
+// maxLifetime is what RFC 8446, section 4.6.1 allows and crypto/tls enforces.
+const maxLifetime = 7 * 24 * time.Hour
+
+// Config configures a Manager. The zero value is libssl's default, with
+// session tickets under a key of this process. New copies it.
+type Config struct {
+	// CacheMode says whose sessions are cached; the zero value is CacheServer.
+	CacheMode CacheMode
+
+	// CacheSize is how many sessions are cached: 0 means DefaultCacheSize, a
+	// negative number no limit. (SSL_CTX_sess_set_cache_size)
+	CacheSize int
+
+	// Timeout is how long a new session may be resumed, in whole seconds: 0
+	// means DefaultTimeout, at most seven days. (SSL_CTX_set_timeout)
+	Timeout time.Duration
+
+	// MaxAge is how long after its full handshake a session may be resumed,
+	// through any number of renewals: 0 means DefaultMaxAge, a negative
+	// duration no limit but Timeout.
+	MaxAge time.Duration
+
+	// ContextID is the session id context, at most 32 bytes: a session resumes
+	// only where it is the same. Give each service that shares keys or a store
+	// its own. (SSL_CTX_set_session_id_context)
+	ContextID []byte
+
+	// PolicyID names the client-certificate policy of the configurations that
+	// this Manager is given, so that sessions made under it resume in another
+	// process, and at all where VerifyPeerCertificate decides: functions and
+	// pools have no name that another process could check. Change it whenever
+	// the policy changes. Policies of configurations returned by a
+	// GetConfigForClient of the application are not named by it.
+	PolicyID string
+
+	// ClientCAsPEM is the PEM form of a configuration's ClientCAs: a pool of
+	// exactly these certificates is known by its content, in any process.
+	ClientCAsPEM []byte
+
+	// Tickets seals sessions into tickets; nil means a key of this process.
+	// (SSL_CTX_set_tlsext_ticket_key_evp_cb)
+	Tickets ticket.Sealer
+
+	// NoTickets keeps sessions in the cache and gives clients a handle in
+	// place of a ticket; tickets are not accepted. Without a cache (CacheOff)
+	// nothing resumes. (SSL_OP_NO_TICKET)
+	NoTickets bool
+
+	// IgnoreUnexpectedEOF lets a session survive a peer that ends the
+	// connection without close_notify. (SSL_OP_IGNORE_UNEXPECTED_EOF)
+	IgnoreUnexpectedEOF bool
+
+	// OnNew is called for every session that came into being, where the cache
+	// mode covers its side: once its peer has proven itself, with no lock held.
+	// The session is lent for the call: UpRef it to keep it. Servers get no
+	// call for TLS 1.2 tickets, whose sessions have no id, as in libssl.
+	// (SSL_CTX_sess_set_new_cb)
+	OnNew func(*Session)
+
+	// OnRemove is called for every session that leaves the cache and for every
+	// Remove, with no lock held. The session is lent for the call.
+	// (SSL_CTX_sess_set_remove_cb)
+	OnRemove func(*Session, Cause)
+
+	// Time is the clock; nil means time.Now.
+	Time func() time.Time
+
+	// Rand makes session ids and handles; nil means crypto/rand. It must be
+	// safe for concurrent use.
+	Rand io.Reader
+
+	// Logger gets a line for every session that was declined (debug) and for
+	// every failure that became a full handshake (warning). No secret is in
+	// them. nil means no log.
+	Logger *slog.Logger
+}
+
+// CacheMode says whose sessions a Manager caches. Its zero value is libssl's
+// default.
+//
+// It is the mode of SSL_CTX_set_session_cache_mode; OpenSSL gives its number.
+type CacheMode uint16
+
+// Cache modes.
+const (
+	CacheServer CacheMode = iota // SSL_SESS_CACHE_SERVER
+	CacheOff                     // SSL_SESS_CACHE_OFF
+	CacheClient                  // SSL_SESS_CACHE_CLIENT
+	CacheBoth                    // SSL_SESS_CACHE_BOTH
+)
+
+// OpenSSL returns the mode in libssl's numbers.
+func (c CacheMode) OpenSSL() int {
+	switch c {
+	case CacheServer:
+		return 2
+	case CacheClient:
+		return 1
+	case CacheBoth:
+		return 3
+	}
+	return 0
+}
+
+func (c CacheMode) server() bool { return c == CacheServer || c == CacheBoth }
+func (c CacheMode) client() bool { return c == CacheClient || c == CacheBoth }
+
+// String returns the mode's name.
+func (c CacheMode) String() string {
+	switch c {
+	case CacheServer:
+		return "server"
+	case CacheOff:
+		return "off"
+	case CacheClient:
+		return "client"
+	case CacheBoth:
+		return "both"
+	}
+	return fmt.Sprintf("cache mode %d", uint16(c))
+}
+
+// validate reports what of c cannot be.
+func (c *Config) validate() error {
+	switch {
+	case c.CacheMode > CacheBoth:
+		return fmt.Errorf("reprise: Config.CacheMode: %v is none", c.CacheMode)
+	case c.Timeout < 0 || c.Timeout > maxLifetime:
+		return fmt.Errorf("reprise: Config.Timeout: %v is not between 0 and seven days (RFC 8446, section 4.6.1)", c.Timeout)
+	case c.Timeout > 0 && c.Timeout < time.Second:
+		return fmt.Errorf("reprise: Config.Timeout: %v is under a second", c.Timeout)
+	case len(c.ContextID) > MaxSessionIDContextLength:
+		return tooLong("Config.ContextID", len(c.ContextID), MaxSessionIDContextLength)
+	}
+	return nil
+}
+
+// populate puts defaults where c has zero values.
+func (c *Config) populate() {
+	if c.CacheSize == 0 {
+		c.CacheSize = DefaultCacheSize
+	} else if c.CacheSize < 0 {
+		c.CacheSize = math.MaxInt
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	switch {
+	case c.MaxAge == 0:
+		c.MaxAge = DefaultMaxAge
+	case c.MaxAge < 0:
+		c.MaxAge = math.MaxInt64
+	}
+	c.ContextID = slices.Clone(c.ContextID)
+	if c.Tickets == nil {
+		c.Tickets = ticket.NewAEAD()
+	}
+	if c.Time == nil {
+		c.Time = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// clientCAs returns the pool that ClientCAsPEM describes, nil if it is empty.
+func (c *Config) clientCAs() (*x509.CertPool, error) {
+	if len(c.ClientCAsPEM) == 0 {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(c.ClientCAsPEM) {
+		return nil, fmt.Errorf("reprise: Config.ClientCAsPEM holds no certificate")
+	}
+	return pool, nil
+}

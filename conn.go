@@ -1,0 +1,631 @@
+package reprise
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of connections.
+var (
+	// ErrServerSide: a session can be set on a client's connection only.
+	ErrServerSide = errors.New("reprise: SetSession on a server's connection: the client offers sessions, the server finds them")
+	// ErrNoSession: the connection has no session that can be resumed, and will get none.
+	ErrNoSession = errors.New("reprise: the server gave no session that can be resumed")
+)
+
+// Conn is a TLS connection with libssl's session rules: what OpenSSL calls an
+// SSL. It is a net.Conn with a crypto/tls connection inside.
+//
+// Read, Write, Close and the methods about sessions are safe from any
+// goroutine; Clear and Free are not to run beside Read, Write or Handshake.
+type Conn struct {
+	m      *Manager
+	config *tls.Config
+	client bool
+
+	link atomic.Pointer[link]
+
+	mu    sync.Mutex
+	offer *Session   // client: set for the next handshake; held
+	lent  []*Session // kept readable until Clear or Free; held
+	freed bool
+}
+
+// link is what a Conn has per transport: Clear starts a new one.
+type link struct {
+	tls    *tls.Conn
+	wire   *wire
+	server *serverHandshake // one of the two
+	client *clientHandshake
+
+	mu       sync.Mutex // one handshake at a time, with its end
+	done     atomic.Bool
+	good     bool // done, and without error
+	err      error
+	alerted  atomic.Bool
+	shutdown atomic.Bool // close_notify was sent
+
+	read   sync.Mutex // one reader at a time: WaitSession may be it
+	unread []byte
+	failed error
+}
+
+// Server returns a connection on the server's side of nc. config is copied and
+// used as by ServerConfig; it must bring a certificate. The handshake runs at
+// the first Read or Write, or when asked for.
+//
+// It is SSL_new and SSL_set_accept_state.
+func (m *Manager) Server(nc net.Conn, config *tls.Config) *Conn {
+	c := &Conn{m: m, config: m.ServerConfig(config)}
+	c.start(nc)
+	return c
+}
+
+// Client returns a connection on the client's side of nc. config is copied; its
+// ClientSessionCache is not used: the connection offers what SetSession gave.
+// It must have a ServerName or InsecureSkipVerify.
+//
+// It is SSL_new and SSL_set_connect_state.
+func (m *Manager) Client(nc net.Conn, config *tls.Config) *Conn {
+	c := &Conn{m: m, config: cloneConfig(config), client: true}
+	c.start(nc)
+	return c
+}
+
+// Dial connects to addr and returns the connection, its handshake still to be
+// done so that a session may be set before. A config without ServerName gets
+// the host of addr.
+func (m *Manager) Dial(network, addr string, config *tls.Config) (*Conn, error) {
+	return m.DialContext(context.Background(), network, addr, config)
+}
+
+// DialContext is Dial under a context, which is for the transport only: give
+// HandshakeContext one for the handshake.
+func (m *Manager) DialContext(ctx context.Context, network, addr string, config *tls.Config) (*Conn, error) {
+	config = cloneConfig(config)
+	if config.ServerName == "" {
+		config.ServerName = hostOf(addr)
+	}
+	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return m.Client(nc, config), nil
+}
+
+// start begins a link over nc.
+func (c *Conn) start(nc net.Conn) {
+	l := &link{wire: &wire{Conn: nc}}
+	if c.client {
+		config := c.config.Clone()
+		if config.Time == nil {
+			config.Time = c.m.config.Time
+		}
+		l.client = newClientHandshake(c.m, config, nil)
+		config.ClientSessionCache = l.client
+		l.tls = tls.Client(l.wire, config)
+	} else {
+		l.server = &serverHandshake{m: c.m, watched: true}
+		l.wire.server = l.server
+		l.tls = tls.Server(l.wire, c.config)
+	}
+	c.link.Store(l)
+}
+
+// Handshake runs the handshake unless it has been run.
+func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
+
+// HandshakeContext is Handshake, ended early when ctx is.
+//
+// It is SSL_do_handshake.
+func (c *Conn) HandshakeContext(ctx context.Context) error {
+	l := c.link.Load()
+	if l.done.Load() {
+		return l.err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done.Load() {
+		return l.err
+	}
+	if c.client {
+		c.m.stats.connect.Add(1)
+		c.handOver(l)
+	}
+	l.err = l.tls.HandshakeContext(ctx)
+	l.good = l.err == nil
+	if l.good {
+		cs := l.tls.ConnectionState()
+		l.finish(&cs)
+	} else {
+		l.fail()
+	}
+	l.done.Store(true)
+	return l.err
+}
+
+// handOver gives the session that was set to the handshake that offers it.
+func (c *Conn) handOver(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.client.mu.Lock()
+	defer l.client.mu.Unlock()
+	l.client.offer, c.offer = c.offer, nil
+}
+
+func (l *link) finish(cs *tls.ConnectionState) {
+	if l.client != nil {
+		l.client.finish(cs)
+	} else {
+		l.server.finish(cs)
+	}
+}
+
+func (l *link) fail() {
+	if l.client != nil {
+		l.client.fail()
+	} else {
+		l.server.fail()
+	}
+}
+
+// session returns the link's session with a reference of the library's, nil
+// before the handshake, after a failed one and once it was given up.
+func (l *link) session() *Session {
+	var s *Session
+	if l.client != nil {
+		l.client.mu.Lock()
+		defer l.client.mu.Unlock()
+		if l.client.finished {
+			s = l.client.session
+		}
+	} else {
+		l.server.mu.Lock()
+		defer l.server.mu.Unlock()
+		if l.server.finished {
+			s = l.server.session
+		}
+	}
+	if s == nil || !s.hold() {
+		return nil
+	}
+	return s
+}
+
+// release gives up the link's sessions.
+func (l *link) release() {
+	if l.server != nil {
+		l.server.fail() // if it was never run
+		l.server.release()
+		return
+	}
+	st := l.client
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.session.release()
+	st.offer.release()
+	st.session, st.offer = nil, nil
+}
+
+// Session returns the connection's session, nil before the handshake is
+// complete and after one that failed. It is lent: the connection keeps it
+// readable until Clear or Free, and Free of it is a misuse that panics. To
+// keep it longer use AcquireSession.
+//
+// On a client in TLS 1.3 it is the last session that the server sent; until
+// one arrives (see WaitSession) the session is there but not resumable, or is
+// the one that was resumed. On a server it is the last that was sent.
+//
+// It is SSL_get_session, which is SSL_get0_session.
+func (c *Conn) Session() *Session {
+	s := c.link.Load().session()
+	if s == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.freed || slices.Contains(c.lent, s) {
+		s.release()
+	} else {
+		c.lent = append(c.lent, s)
+	}
+	return s
+}
+
+// AcquireSession is Session with a reference for the caller, who must Free it.
+//
+// It is SSL_get1_session.
+func (c *Conn) AcquireSession() *Session {
+	s := c.link.Load().session()
+	if s == nil {
+		return nil
+	}
+	defer s.release()
+	if s.UpRef() != nil {
+		return nil
+	}
+	return s
+}
+
+// SessionReused reports whether the handshake resumed a session, and the
+// reason if not: NothingOffered before the handshake.
+//
+// It is SSL_session_reused.
+func (c *Conn) SessionReused() (bool, Reason) {
+	l := c.link.Load()
+	if !l.done.Load() || !l.good {
+		return false, NothingOffered
+	}
+	if l.client != nil {
+		l.client.mu.Lock()
+		defer l.client.mu.Unlock()
+		return l.client.resumed, l.client.reason
+	}
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	return l.server.resumed, l.server.reason
+}
+
+// SetSession sets the session that the next handshake offers: the one to come,
+// or the one after Clear. The connection takes a reference of its own. nil
+// takes back what was set. What the connection was using falls under the
+// bad-session rule, as in libssl: see Clear.
+//
+// A session that was imported is verified first, against the configuration's
+// roots and for its ServerName; the error says which check failed. The other
+// errors are ErrServerSide, ErrOtherManager, ErrNotResumable and ErrFreed.
+// Nothing changes on an error.
+//
+// It is SSL_set_session.
+func (c *Conn) SetSession(s *Session) error {
+	if !c.client {
+		return ErrServerSide
+	}
+	if s != nil {
+		if err := c.acceptable(s); err != nil {
+			return err
+		}
+		if !s.hold() {
+			return ErrFreed
+		}
+	}
+	c.judge(c.link.Load())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.freed {
+		s.release()
+		return net.ErrClosed
+	}
+	c.offer.release()
+	c.offer = s
+	return nil
+}
+
+func (c *Conn) acceptable(s *Session) error {
+	if !s.Resumable() || !s.HasTicket() {
+		if s.isWiped() {
+			return ErrFreed
+		}
+		return fmt.Errorf("%w: session %s", ErrNotResumable, s.Fingerprint())
+	}
+	if owner := s.owner.Load(); owner != nil && owner != c.m {
+		return ErrOtherManager
+	}
+	if err := c.m.vouch(s, c.config); err != nil {
+		return err
+	}
+	if !s.own(c.m) {
+		return ErrOtherManager
+	}
+	return nil
+}
+
+func (s *Session) isWiped() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.secrets.wiped
+}
+
+// judge is the bad-session rule: a session whose connection completed its
+// handshake and was not closed with close_notify is not to be trusted again.
+//
+// It is ssl_clear_bad_session, SSL_clear(3).
+func (c *Conn) judge(l *link) (bad bool) {
+	if !l.done.Load() || !l.good || l.shutdown.Load() {
+		return false
+	}
+	c.discard(l, CauseBadConnection)
+	return true
+}
+
+// discard takes the link's session out of the cache and makes it not resumable.
+func (c *Conn) discard(l *link, cause Cause) {
+	if s := l.session(); s != nil {
+		c.m.cache.remove(s, cause)
+		s.release()
+	}
+}
+
+// note looks for an alert, or an end without close_notify, in what the
+// engine's connection said after the handshake.
+func (c *Conn) note(l *link, err error) {
+	if err == nil || !l.done.Load() || !l.good {
+		return
+	}
+	var op *net.OpError
+	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+	if eof := errors.Is(err, io.ErrUnexpectedEOF); !alert && (!eof || c.m.config.IgnoreUnexpectedEOF) {
+		return
+	}
+	if l.shutdown.Load() {
+		return // what comes after our close_notify is no longer ours
+	}
+	if l.alerted.CompareAndSwap(false, true) {
+		c.discard(l, CauseAlert)
+	}
+}
+
+// Read reads from the peer, after the handshake.
+func (c *Conn) Read(b []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	l := c.link.Load()
+	l.read.Lock()
+	defer l.read.Unlock()
+	if len(l.unread) > 0 || l.failed != nil {
+		n := copy(b, l.unread)
+		l.unread = l.unread[n:]
+		if n > 0 || len(b) == 0 {
+			return n, nil
+		}
+		return 0, l.failed
+	}
+	n, err := l.tls.Read(b)
+	c.note(l, err)
+	return n, err
+}
+
+// Write writes to the peer, after the handshake.
+func (c *Conn) Write(b []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	l := c.link.Load()
+	n, err := l.tls.Write(b)
+	c.note(l, err)
+	return n, err
+}
+
+// WaitSession runs the handshake and waits until the server has sent a session
+// that can be resumed; in TLS 1.3 that happens after the handshake and only
+// while the client reads, which WaitSession does where nobody else is: what it
+// reads is kept for Read. The caller must Free the session.
+//
+// The error is ctx's, or ErrNoSession where none will come: a TLS 1.2 server
+// sent no ticket, or the connection ended.
+func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	l := c.link.Load()
+	if l.client == nil {
+		return c.haveSession()
+	}
+	for {
+		arrived, news := l.client.sentSession()
+		if arrived {
+			return c.haveSession()
+		}
+		if l.client.state.Version < tls.VersionTLS13 {
+			return nil, ErrNoSession
+		}
+		ended := c.readAhead(l)
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ended:
+			if arrived, _ := l.client.sentSession(); !arrived {
+				l.read.Lock()
+				err := l.failed
+				l.read.Unlock()
+				if err != nil {
+					return nil, fmt.Errorf("%w: %w", ErrNoSession, err)
+				}
+			}
+		}
+	}
+}
+
+func (c *Conn) haveSession() (*Session, error) {
+	s := c.AcquireSession()
+	if s == nil {
+		return nil, ErrNoSession
+	}
+	if !s.Resumable() && c.client {
+		s.Free()
+		return nil, ErrNoSession
+	}
+	return s, nil
+}
+
+// sentSession reports whether the server has sent a session, and gives what is
+// closed when one comes.
+func (st *clientHandshake) sentSession() (bool, <-chan struct{}) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.arrived, st.news
+}
+
+// aheadLimit bounds what WaitSession reads ahead of Read.
+const aheadLimit = 1 << 20
+
+// readAhead reads once, in the background, for whoever reads next. The channel
+// is closed when that read is over, or at once where somebody else reads.
+func (c *Conn) readAhead(l *link) <-chan struct{} {
+	ended := make(chan struct{})
+	if !l.read.TryLock() {
+		// Whoever reads will bring the session, or the end.
+		go func() {
+			l.read.Lock()
+			defer l.read.Unlock()
+			close(ended)
+		}()
+		return ended
+	}
+	if l.failed != nil || len(l.unread) >= aheadLimit {
+		if l.failed == nil {
+			l.failed = errAheadLimit
+		}
+		l.read.Unlock()
+		close(ended)
+		return ended
+	}
+	go func() {
+		defer close(ended)
+		defer l.read.Unlock()
+		buf := make([]byte, 16<<10)
+		n, err := l.tls.Read(buf)
+		c.note(l, err)
+		l.unread = append(l.unread, buf[:n]...)
+		l.failed = err
+	}()
+	return ended
+}
+
+var errAheadLimit = errors.New("reprise: too much data before the session")
+
+// Close sends close_notify and closes the transport. The session stays as it
+// is, cached and readable, and what the connection lent stays readable until
+// Clear or Free.
+//
+// It is SSL_shutdown, with the transport.
+func (c *Conn) Close() error { return c.link.Load().close() }
+
+func (l *link) close() error {
+	before := l.wire.writes.Load()
+	err := l.tls.Close()
+	if l.done.Load() && l.good && l.wire.writes.Load() > before {
+		l.shutdown.Store(true) // not where crypto/tls could not send it
+	}
+	return err
+}
+
+// Clear makes the connection ready for another handshake, over next. A session
+// whose connection was closed cleanly stays: a client offers it again. After a
+// complete handshake without close_notify, or after a fatal alert, the session
+// is bad: it leaves the cache and is not resumed again, by anyone. What the
+// connection lent is no longer kept. The old transport is closed.
+//
+// It is SSL_clear.
+func (c *Conn) Clear(next net.Conn) error {
+	if next == nil {
+		return errors.New("reprise: Clear wants the connection to go on with")
+	}
+	c.mu.Lock()
+	freed := c.freed
+	c.mu.Unlock()
+	if freed {
+		return net.ErrClosed
+	}
+	l := c.link.Load()
+	bad := c.judge(l)
+	l.wire.Close()
+	if c.client && !bad && !l.alerted.Load() {
+		c.keep(l)
+	}
+	l.release()
+	c.returnLent()
+	c.start(next)
+	return nil
+}
+
+// keep sets the link's session for the next handshake, unless another is set.
+func (c *Conn) keep(l *link) {
+	s := l.session()
+	if s == nil {
+		s = l.client.unused()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.offer == nil {
+		c.offer = s
+	} else {
+		s.release()
+	}
+}
+
+func (c *Conn) returnLent() {
+	c.mu.Lock()
+	lent := c.lent
+	c.lent = nil
+	c.mu.Unlock()
+	for _, s := range lent {
+		s.release()
+	}
+}
+
+// Free ends the connection and gives up its sessions, under the bad-session
+// rule of Clear: Close first where the session shall live. Free again, or of
+// nil, does nothing.
+//
+// It is SSL_free.
+func (c *Conn) Free() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	freed, offer := c.freed, c.offer
+	c.freed, c.offer = true, nil
+	c.mu.Unlock()
+	if freed {
+		return
+	}
+	l := c.link.Load()
+	c.judge(l)
+	l.wire.Close()
+	offer.release()
+	l.release()
+	c.returnLent()
+}
+
+// ConnectionState returns crypto/tls's view of the connection. It waits for a
+// handshake that is under way.
+func (c *Conn) ConnectionState() tls.ConnectionState { return c.link.Load().tls.ConnectionState() }
+
+// CloseWrite sends close_notify and leaves the reading half open.
+func (c *Conn) CloseWrite() error {
+	l := c.link.Load()
+	err := l.tls.CloseWrite()
+	if err == nil {
+		l.shutdown.Store(true)
+	}
+	return err
+}
+
+// NetConn returns the transport, for use as tls.Conn.NetConn describes.
+func (c *Conn) NetConn() net.Conn { return c.link.Load().wire.Conn }
+
+// LocalAddr returns the transport's local address.
+func (c *Conn) LocalAddr() net.Addr { return c.link.Load().tls.LocalAddr() }
+
+// RemoteAddr returns the transport's remote address.
+func (c *Conn) RemoteAddr() net.Addr { return c.link.Load().tls.RemoteAddr() }
+
+// SetDeadline sets the transport's deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.link.Load().tls.SetDeadline(t) }
+
+// SetReadDeadline sets the transport's deadline for reading.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.link.Load().tls.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the transport's deadline for writing.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.link.Load().tls.SetWriteDeadline(t) }

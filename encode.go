@@ -1,0 +1,228 @@
+package reprise
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/reprise-tls/reprise/internal/appdata"
+	"github.com/reprise-tls/reprise/internal/asn1sess"
+	"github.com/reprise-tls/reprise/internal/gotls"
+)
+
+// PEMType is the label of a session in PEM.
+const PEMType = asn1sess.PEMType
+
+// Errors of encoding and decoding.
+var (
+	// ErrNoCipherSuite: libssl encodes no session that has no cipher suite.
+	ErrNoCipherSuite = errors.New("reprise: session has no cipher suite: it cannot be encoded")
+	// ErrLayout: this Go release keeps sessions in a layout that reprise does
+	// not know. They are still cached and resumed, but cannot be exported.
+	ErrLayout = gotls.ErrLayout
+	// ErrUnknownSuite: libssl does not know the cipher suite and refuses the session.
+	ErrUnknownSuite = errors.New("reprise: unknown cipher suite")
+	// ErrNoPEM: there is no block labelled SSL SESSION PARAMETERS.
+	ErrNoPEM = errors.New("reprise: no PEM block of type " + PEMType)
+)
+
+// ParseSession decodes the session at the front of der and returns what
+// follows it. The caller owns one reference. It accepts what libssl 3.0
+// accepts: an absent or zero time is now, an absent or zero timeout is three
+// seconds, a cipher suite that libssl does not know is ErrUnknownSuite. der is
+// not kept.
+//
+// A decoded session is trusted for what it says, not for whom it names: its
+// peer's certificates are verified again before it is offered or accepted.
+//
+// It is d2i_SSL_SESSION.
+func ParseSession(der []byte) (s *Session, rest []byte, err error) {
+	f, rest, err := asn1sess.Parse(der, time.Now().Unix())
+	if err != nil {
+		return nil, nil, fmt.Errorf("reprise: session not decoded: %w", err)
+	}
+	if !asn1sess.KnownSuite(f.Cipher) {
+		return nil, nil, fmt.Errorf("%w %#04x", ErrUnknownSuite, f.Cipher)
+	}
+	s = newDecoded(&f)
+	s.imported = true
+	return s.start(callerRef), rest, nil
+}
+
+// newDecoded makes a session of decoded fields, which it copies. It still
+// wants start.
+func newDecoded(f *asn1sess.Session) *Session {
+	s := &Session{f: cloneFields(f)}
+	rec, err := appdata.Parse(s.f.TicketAppData)
+	if err != nil {
+		rec = appdata.Record{User: s.f.TicketAppData} // kept as it is
+	}
+	s.rec = cloneRecord(&rec)
+	clear(s.f.TicketAppData)
+	s.f.TicketAppData = nil
+	return s
+}
+
+// ParseSessionPEM decodes the first session in PEM form, skipping whatever
+// else stands before it, and returns what follows it. The caller owns one
+// reference. Without such a block the error is ErrNoPEM.
+//
+// It is PEM_read_bio_SSL_SESSION.
+func ParseSessionPEM(data []byte) (s *Session, rest []byte, err error) {
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			return nil, nil, ErrNoPEM
+		}
+		if block.Type != PEMType {
+			continue
+		}
+		s, _, err = ParseSession(block.Bytes)
+		clear(block.Bytes)
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, data, nil
+	}
+}
+
+// MarshalBinary encodes the session as OpenSSL's DER. The result holds the
+// session's secret: keep it as you would a private key. Errors: ErrFreed,
+// ErrNoCipherSuite, ErrLayout.
+//
+// It is i2d_SSL_SESSION.
+func (s *Session) MarshalBinary() ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.rec.State) > 0 {
+		return nil, fmt.Errorf("reprise: session %s not encoded: %w", s.fingerprint(), ErrLayout)
+	}
+	return s.appendDER(nil)
+}
+
+// MarshalPEM encodes the session as PEM. The result holds the session's
+// secret. Errors are those of MarshalBinary.
+//
+// It is PEM_write_bio_SSL_SESSION.
+func (s *Session) MarshalPEM() ([]byte, error) {
+	der, err := s.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	return pem.EncodeToMemory(&pem.Block{Type: PEMType, Bytes: der}), nil
+}
+
+// appendDER appends the encoding. The caller holds s.mu.
+func (s *Session) appendDER(dst []byte) ([]byte, error) {
+	if s.f.Cipher == 0 {
+		return nil, ErrNoCipherSuite
+	}
+	return s.appendFields(dst, s.f)
+}
+
+// appendFields encodes f with what is ours inside its ticket_appdata. The
+// caller holds s.mu.
+func (s *Session) appendFields(dst []byte, f asn1sess.Session) ([]byte, error) {
+	if s.secrets.wiped {
+		return nil, ErrFreed
+	}
+	data, err := s.rec.Append(nil)
+	if err != nil {
+		return nil, fmt.Errorf("reprise: session %s not encoded: %w", s.fingerprint(), err)
+	}
+	if len(data) > 0 {
+		f.TicketAppData = data
+	}
+	dst, err = f.Append(dst)
+	clear(data)
+	if err != nil {
+		return nil, fmt.Errorf("reprise: session %s not encoded: %w", s.fingerprint(), err)
+	}
+	return dst, nil
+}
+
+// A session in the cache is its DER behind one byte of what DER does not say.
+//
+//	struct {
+//	    uint8 flags;
+//	    select (flags.bare) {
+//	        case 0: Empty;
+//	        case 1: uint16 version; uint16 cipher_suite;  /* DER holds stand-ins: it has no form for these values */
+//	    };
+//	    opaque der[..];  /* to the end */
+//	} PackedSession;
+const (
+	packedNotResumable = 1 << iota
+	packedImported
+	packedBare
+	packedZeroTime    // zero decodes as now
+	packedZeroTimeout // zero decodes as three seconds
+	packedKnown       = 1<<iota - 1
+)
+
+const bareLen = 4
+
+// pack appends the form at rest.
+func (s *Session) pack(dst []byte) ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	flags := flag(packedNotResumable, s.notResumable.Load()) | flag(packedImported, s.imported) |
+		flag(packedZeroTime, s.f.Time == 0) | flag(packedZeroTimeout, s.f.Timeout == 0)
+	f := s.f
+	if f.Cipher == 0 || f.Version>>8 != tls.VersionTLS13>>8 {
+		dst = append(dst, flags|packedBare)
+		dst = binary.BigEndian.AppendUint16(dst, f.Version)
+		dst = binary.BigEndian.AppendUint16(dst, f.Cipher)
+		f.Version, f.Cipher = tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	} else {
+		dst = append(dst, flags)
+	}
+	return s.appendFields(dst, f)
+}
+
+func flag(bit byte, on bool) byte {
+	if on {
+		return bit
+	}
+	return 0
+}
+
+// errUndecodable: bytes at rest that are not what pack wrote.
+var errUndecodable = errors.New("reprise: stored session is not well formed")
+
+// unpack makes a session of its form at rest, with one reference of the kind.
+func unpack(packed []byte, kind uint64) (*Session, error) {
+	if len(packed) == 0 || packed[0]&^packedKnown != 0 {
+		return nil, errUndecodable
+	}
+	flags, der := packed[0], packed[1:]
+	var version, suite uint16
+	if flags&packedBare != 0 {
+		if len(der) < bareLen {
+			return nil, errUndecodable
+		}
+		version, suite = binary.BigEndian.Uint16(der), binary.BigEndian.Uint16(der[2:])
+		der = der[bareLen:]
+	}
+	f, rest, err := asn1sess.Parse(der, 1)
+	if err != nil || len(rest) != 0 {
+		return nil, errUndecodable
+	}
+	if flags&packedBare != 0 {
+		f.Version, f.Cipher = version, suite
+	}
+	if flags&packedZeroTime != 0 {
+		f.Time = 0
+	}
+	if flags&packedZeroTimeout != 0 {
+		f.Timeout = 0
+	}
+	s := newDecoded(&f)
+	s.notResumable.Store(flags&packedNotResumable != 0)
+	s.imported = flags&packedImported != 0
+	return s.start(kind), nil
+}

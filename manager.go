@@ -1,0 +1,181 @@
+package reprise
+
+import (
+	"errors"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/reprise-tls/reprise/internal/cache"
+)
+
+// ErrClosed: the Manager was closed.
+var ErrClosed = errors.New("reprise: Manager is closed")
+
+// Manager is the session half of OpenSSL's SSL_CTX: it owns a cache of
+// sessions and the keys of tickets, and makes connections that resume, at one
+// of three levels of use:
+//
+//   - [Manager.ServerConfig] and [Manager.ClientConfig] serve any code that takes a *tls.Config;
+//   - [Manager.ConfigureServer] and [Manager.NewListener] keep real *tls.Conn and see handshakes end;
+//   - [Manager.Server], [Manager.Client] and [Manager.Dial] give a [Conn] with all of libssl's rules.
+//
+// All methods are safe for concurrent use.
+type Manager struct {
+	config    Config
+	policies  *policies
+	handles   *handles
+	layout    layout
+	cache     *sessionCache
+	probation *probation
+	stats     counters
+	closed    atomic.Bool
+}
+
+// New makes a Manager. It keeps a copy of config; the error names the field
+// that cannot be.
+//
+// It is SSL_CTX_new, as far as sessions go.
+func New(config Config) (*Manager, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	config.populate()
+	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation()}
+	var err error
+	if m.policies, err = newPolicies(&config); err != nil {
+		return nil, err
+	}
+	if m.handles, err = newHandles(config.Rand); err != nil {
+		return nil, err
+	}
+	m.cache = newSessionCache(m)
+	return m, nil
+}
+
+// Close empties the cache, with a call of OnRemove for each session, and ends
+// resumption: handshakes go on, all full. Sessions that callers hold stay as
+// they are. Closing again does nothing. The error is always nil.
+//
+// It is SSL_CTX_free.
+func (m *Manager) Close() error {
+	if m.closed.CompareAndSwap(false, true) {
+		m.cache.flush(0, true, CauseClosed)
+	}
+	return nil
+}
+
+func (m *Manager) now() time.Time { return m.config.Time() }
+
+// Add caches s, which then belongs to m; the cache takes a reference of its
+// own. added is false if s was cached already. A session with the same version
+// and id is replaced. Nothing changes on an error: ErrOtherManager,
+// ErrNotResumable (no id, or found bad), ErrFreed, ErrClosed. The cache mode
+// does not matter.
+//
+// It is SSL_CTX_add_session.
+func (m *Manager) Add(s *Session) (added bool, err error) {
+	switch {
+	case m.closed.Load():
+		return false, ErrClosed
+	case s.notResumable.Load():
+		return false, ErrNotResumable
+	}
+	if _, ok := s.cacheKey(); !ok {
+		return false, ErrNotResumable
+	}
+	if !s.own(m) {
+		return false, ErrOtherManager
+	}
+	return m.cache.add(s, m.config.CacheSize)
+}
+
+// Remove takes the session with s's version and id out of the cache and marks
+// s not resumable, cached or not. It reports whether there was one. OnRemove is
+// called in either case, as in libssl, for the sake of caches kept elsewhere. A
+// session of another Manager, one without an id and nil are left alone.
+//
+// It is SSL_CTX_remove_session.
+func (m *Manager) Remove(s *Session) bool {
+	if s == nil || !s.own(m) {
+		return false
+	}
+	if _, ok := s.cacheKey(); !ok {
+		return false
+	}
+	return m.cache.remove(s, CauseRemoved)
+}
+
+// Lookup returns the cached session of a version and id, expired or not, with
+// a reference that the caller must Free; nil if there is none.
+func (m *Manager) Lookup(version uint16, id []byte) *Session {
+	key, ok := cache.MakeKey(version, id)
+	if !ok {
+		return nil
+	}
+	return m.cache.lookup(key, callerRef)
+}
+
+// Flush removes every session that expired before t and returns how many: a
+// session goes when t is later than its time plus timeout, in whole seconds.
+// Lookups go on meanwhile.
+//
+// It is SSL_CTX_flush_sessions_ex.
+func (m *Manager) Flush(t time.Time) int { return m.cache.flush(t.Unix(), false, CauseExpired) }
+
+// FlushAll removes every session and returns how many.
+//
+// It is SSL_CTX_flush_sessions with time 0.
+func (m *Manager) FlushAll() int { return m.cache.flush(0, true, CauseFlushed) }
+
+// Len returns how many sessions are cached, expired ones included.
+//
+// It is SSL_CTX_sess_number.
+func (m *Manager) Len() int { return m.cache.len() }
+
+// All iterates over the cached sessions in no particular order. Each is lent
+// for its turn: UpRef it to keep it. The cache may be used meanwhile: sessions
+// that stay throughout are seen once, others at most once.
+//
+// It is SSL_CTX_sessions.
+func (m *Manager) All() iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for s, cursor := m.cache.next(0); s != nil; s, cursor = m.cache.next(cursor) {
+			more := yield(s)
+			s.release()
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// announce runs OnNew.
+func (m *Manager) announce(s *Session) {
+	if f := m.config.OnNew; f != nil {
+		f(s)
+	}
+}
+
+// settle puts a session whose peer has proven itself where it belongs.
+func (m *Manager) settle(s *Session, mode bool) {
+	if !mode || m.closed.Load() || !s.hasID() {
+		return
+	}
+	if m.keeps(s) {
+		if _, err := m.cache.add(s, m.config.CacheSize); err != nil {
+			m.config.Logger.Warn("session not cached", "session", s, "err", err)
+		}
+	}
+	m.announce(s)
+}
+
+// keeps reports whether s is cached: tickets of a server are not, the client
+// has all there is.
+func (m *Manager) keeps(s *Session) bool { return s.HasTicket() || m.handles.ours(s.ID()) }
+
+func (s *Session) hasID() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.f.ID) > 0
+}

@@ -1,0 +1,63 @@
+package reprise
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Fingerprint names the session in logs and errors without giving anything
+// away: eight bytes, in hex, of a hash of its id, ticket or secret, whichever
+// it has first; "new" if it has none.
+func (s *Session) Fingerprint() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.fingerprint()
+}
+
+// fingerprint is Fingerprint for callers that hold s.mu.
+func (s *Session) fingerprint() string {
+	name := s.f.ID
+	if len(name) == 0 {
+		name = s.f.Ticket
+	}
+	if len(name) == 0 && !s.secrets.wiped {
+		name = s.f.MasterKey
+	}
+	if len(name) == 0 {
+		return "new"
+	}
+	sum := sha256.Sum256(append([]byte("reprise session fingerprint\x00"), name...))
+	return hex.EncodeToString(sum[:8])
+}
+
+// String describes the session in a line, by fingerprint; no secret is in it.
+func (s *Session) String() string {
+	if s == nil {
+		return "Session(nil)"
+	}
+	return fmt.Sprintf("Session(%s, %s, %s)", versionName(s.ProtocolVersion()), suiteName(s.CipherSuite()), s.Fingerprint())
+}
+
+// Format prints String under every verb, so that no verb shows a secret.
+func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue gives slog the session's description, without secrets.
+func (s *Session) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+func versionName(v uint16) string {
+	if v == 0 {
+		return "no version"
+	}
+	return tls.VersionName(v)
+}
+
+func suiteName(id uint16) string {
+	if id == 0 {
+		return "no suite"
+	}
+	return tls.CipherSuiteName(id)
+}

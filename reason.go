@@ -1,0 +1,139 @@
+package reprise
+
+import "fmt"
+
+// Reason says why a handshake did not resume a session, or that it did.
+type Reason uint8
+
+// The reasons, in the order in which they are looked for: the first that
+// matches is the one that is reported and counted.
+const (
+	// Resumed: the handshake resumed a session.
+	Resumed Reason = iota
+	// NothingOffered: the client offered no session (or, seen from a client, none was set).
+	NothingOffered
+	// NotResumable: the session to offer was removed or found bad in the meantime.
+	NotResumable
+	// UnknownHandle: a handle of ours, but the session is no longer cached.
+	UnknownHandle
+	// UnknownKey: a ticket under a key that we do not have.
+	UnknownKey
+	// Forged: a ticket or handle that does not authenticate.
+	Forged
+	// Undecodable: what the ticket or the cache held is not a session that crypto/tls takes.
+	Undecodable
+	// OtherVersion: the session belongs to another TLS version than was negotiated.
+	OtherVersion
+	// OtherContext: the session id context is not the configured one.
+	OtherContext
+	// OtherName: the session was made for another server name.
+	OtherName
+	// OtherPolicy: the session was made under another client-certificate policy or other CAs,
+	// or under a policy that has no name (see Config.PolicyID).
+	OtherPolicy
+	// Expired: the session's timeout has passed.
+	Expired
+	// TooOld: the full handshake that the session descends from is longer ago than Config.MaxAge.
+	TooOld
+	// OtherSuite: the negotiated cipher suite cannot carry the session (TLS 1.3: another
+	// hash; TLS 1.2: the session's suite is not to be had).
+	OtherSuite
+	// ChainIncomplete: the peer's certificates do not lead to a trusted root any more, or never did.
+	ChainIncomplete
+	// EMSMismatch: the session has no extended master secret and the client now offers it (RFC 7627).
+	EMSMismatch
+	// Declined: the server was offered the session and did not resume it, for reasons of its own.
+	Declined
+
+	reasonCount
+)
+
+var reasonNames = [reasonCount]string{
+	Resumed:         "resumed",
+	NothingOffered:  "nothing offered",
+	NotResumable:    "not resumable",
+	UnknownHandle:   "unknown handle",
+	UnknownKey:      "unknown key",
+	Forged:          "forged",
+	Undecodable:     "undecodable",
+	OtherVersion:    "other version",
+	OtherContext:    "other context",
+	OtherName:       "other name",
+	OtherPolicy:     "other client-certificate policy",
+	Expired:         "expired",
+	TooOld:          "too old",
+	OtherSuite:      "other suite",
+	ChainIncomplete: "chain incomplete",
+	EMSMismatch:     "extended master secret mismatch",
+	Declined:        "declined",
+}
+
+// Reasons returns every reason, Resumed first.
+func Reasons() []Reason {
+	all := make([]Reason, reasonCount)
+	for i := range all {
+		all[i] = Reason(i)
+	}
+	return all
+}
+
+// String returns the reason in words; the words are stable.
+func (r Reason) String() string {
+	if r >= reasonCount {
+		return fmt.Sprintf("reason %d", uint8(r))
+	}
+	return reasonNames[r]
+}
+
+// MarshalText returns String, for JSON and metrics.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// Cause says why a session left the cache.
+type Cause uint8
+
+// The causes of Config.OnRemove.
+const (
+	// CauseRemoved: Manager.Remove was called.
+	CauseRemoved Cause = iota + 1
+	// CauseExpired: its timeout had passed, found by a flush or a lookup.
+	CauseExpired
+	// CauseEvicted: the cache was full and it was the one to expire first.
+	CauseEvicted
+	// CauseFlushed: FlushAll was called.
+	CauseFlushed
+	// CauseReplaced: another session with its version and id was added.
+	CauseReplaced
+	// CauseBadConnection: its connection was cleared or freed without close_notify.
+	CauseBadConnection
+	// CauseAlert: a fatal alert was sent or received on its connection.
+	CauseAlert
+	// CauseTaken: a client used it in TLS 1.3, where a session serves once.
+	CauseTaken
+	// CauseClosed: the Manager was closed.
+	CauseClosed
+
+	causeCount
+)
+
+var causeNames = [causeCount]string{
+	CauseRemoved:       "removed",
+	CauseExpired:       "expired",
+	CauseEvicted:       "evicted",
+	CauseFlushed:       "flushed",
+	CauseReplaced:      "replaced",
+	CauseBadConnection: "bad connection",
+	CauseAlert:         "alert",
+	CauseTaken:         "taken",
+	CauseClosed:        "closed",
+}
+
+// String returns the cause in words; the words are stable.
+func (c Cause) String() string {
+	if c == 0 || c >= causeCount {
+		return fmt.Sprintf("cause %d", uint8(c))
+	}
+	return causeNames[c]
+}
+
+// MarshalText returns String, for JSON and metrics.
+func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

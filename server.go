@@ -1,0 +1,610 @@
+package reprise
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/reprise-tls/reprise/internal/appdata"
+	"github.com/reprise-tls/reprise/internal/asn1sess"
+	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/ticket"
+)
+
+// serverHandshake is the state of one handshake on a server, whatever the
+// level of use. Its hooks are closures of the configuration that crypto/tls is
+// given for this one connection, so they always know whose session they see.
+//
+// The way of a resumption: begin → unwrap (open → check) → crypto/tls proves
+// the peer → wrap makes the next session → finish attaches and counts.
+type serverHandshake struct {
+	m *Manager
+	// watched: somebody calls finish. Where nobody does (configuration level)
+	// wrap is the last that is seen of a handshake.
+	watched bool
+	conn    *tls.Conn // listener level: what finish asks
+
+	config *tls.Config // in force, after the application's GetConfigForClient
+	policy policy
+	hello  helloFacts
+
+	mu        sync.Mutex
+	reason    Reason   // why what was offered first is not resumed
+	candidate *Session // opened and checked; held
+	unproven  bool     // candidate was on probation
+	offered   []byte   // the identity that candidate came from
+	renew     bool     // candidate's ticket is to be replaced
+	pending   bool     // session awaits proof of its peer
+	session   *Session // held
+	resumed   bool
+	finished  bool
+	released  bool
+}
+
+// helloFacts is what a ClientHello says about resumption.
+type helloFacts struct {
+	name   string
+	suites []uint16
+	psk    bool
+	ems    bool
+}
+
+// Extension numbers of the IANA registry.
+const (
+	extensionEMS          = 23
+	extensionPreSharedKey = 41
+)
+
+// stateKey is the context key of the handshake that ConfigureServer prepared.
+type stateKey struct{}
+
+// ServerConfig returns a configuration for any code that makes TLS servers of
+// a *tls.Config: sessions resume, bound to what made them, and are counted. It
+// does not see handshakes complete; ConfigureServer, NewListener and Server do.
+//
+// base is copied. What it brings keeps working: its GetConfigForClient is asked
+// first and what it returns is bound as a policy of its own; its WrapSession and
+// UnwrapSession, if both are set, seal and open in place of Config.Tickets,
+// while the Manager still binds, checks and counts; VerifyConnection and ECH
+// keys are left as they are. Keys given to SetSessionTicketKeys are not used.
+func (m *Manager) ServerConfig(base *tls.Config) *tls.Config {
+	base = cloneConfig(base)
+	policy := m.policies.of(base, true)
+	outer := base.Clone()
+	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		config, policy := base, policy
+		if ask := base.GetConfigForClient; ask != nil {
+			switch own, err := ask(hello); {
+			case err != nil:
+				return nil, err
+			case own != nil:
+				config, policy = own, m.policies.of(own, false)
+			}
+		}
+		return m.handshakeFor(hello).begin(hello, config, policy), nil
+	}
+	return outer
+}
+
+func cloneConfig(c *tls.Config) *tls.Config {
+	if c == nil {
+		return new(tls.Config)
+	}
+	return c.Clone()
+}
+
+// handshakeFor returns the state that a higher level prepared for the
+// connection, or a new one.
+func (m *Manager) handshakeFor(hello *tls.ClientHelloInfo) *serverHandshake {
+	if ctx := hello.Context(); ctx != nil {
+		if st, ok := ctx.Value(stateKey{}).(*serverHandshake); ok && st.m == m {
+			return st
+		}
+	}
+	if w, ok := hello.Conn.(*wire); ok && w.server != nil && w.server.m == m {
+		return w.server
+	}
+	return &serverHandshake{m: m}
+}
+
+// begin prepares for a ClientHello and returns the configuration that crypto/tls
+// goes on with.
+func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, config *tls.Config, policy policy) *tls.Config {
+	st.m.stats.accept.Add(1)
+	st.config, st.policy = config, policy
+	st.hello = helloFacts{
+		name:   normalName(hello.ServerName),
+		suites: hello.CipherSuites,
+		psk:    slices.Contains(hello.Extensions, extensionPreSharedKey),
+		ems:    slices.Contains(hello.Extensions, extensionEMS),
+	}
+	st.reason = NothingOffered
+	c := config.Clone()
+	c.GetConfigForClient = nil
+	c.WrapSession, c.UnwrapSession = st.wrap, st.unwrap
+	if c.Time == nil {
+		c.Time = st.m.config.Time
+	}
+	if st.m.closed.Load() || st.m.config.NoTickets && !st.m.config.CacheMode.server() {
+		c.SessionTicketsDisabled = true
+	}
+	if st.conn != nil {
+		go st.await()
+	}
+	return c
+}
+
+// await ends the handshake of a connection that is only seen through its
+// *tls.Conn: ConnectionState waits for the handshake's lock.
+func (st *serverHandshake) await() { st.conclude(st.conn.ConnectionState()) }
+
+// conclude is finish for a connection whose state says whether it is complete.
+func (st *serverHandshake) conclude(cs tls.ConnectionState) {
+	if cs.HandshakeComplete {
+		st.finish(&cs)
+	} else {
+		st.fail()
+	}
+}
+
+// unwrap is the UnwrapSession hook: it never ends a handshake. Nothing that it
+// is given is proven, so it looks up and changes nothing of others.
+func (st *serverHandshake) unwrap(identity []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+	if len(identity) == 0 { // what TLS 1.2 calls with when no ticket was sent
+		return nil, nil
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.unproven = false
+	s, renew, reason := st.open(identity, &cs)
+	if reason == Resumed {
+		st.verifyImported(s)
+		reason = st.check(s, &cs)
+	}
+	if reason == Expired && s.inCache.Load() {
+		st.m.cache.remove(s, CauseExpired)
+	}
+	var state *tls.SessionState
+	if reason == Resumed {
+		var err error
+		if state, err = st.m.toTLS(s); err != nil {
+			reason = Undecodable
+		}
+	}
+	if reason != Resumed {
+		s.release()
+		st.decline(reason)
+		return nil, nil
+	}
+	st.candidate.release() // of an identity before this one, which crypto/tls passed over
+	st.candidate, st.renew, st.offered = s, renew, slices.Clone(identity)
+	return state, nil
+}
+
+// decline notes why an identity was not taken; the first one counts.
+func (st *serverHandshake) decline(r Reason) {
+	if st.reason == NothingOffered {
+		st.reason = r
+	}
+	st.m.config.Logger.Debug("session declined", "reason", r)
+}
+
+// open turns an identity into a session, held, or a reason.
+func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (s *Session, renew bool, r Reason) {
+	if st.userHooks() {
+		return st.openUser(identity, cs)
+	}
+	if st.m.config.NoTickets || len(identity) == handleLen {
+		s, st.unproven, r = st.m.find(cs.Version, identity)
+		return s, false, r
+	}
+	der, renew, err := st.m.config.Tickets.Open(identity)
+	switch {
+	case errors.Is(err, ticket.ErrUnknownKey):
+		return nil, false, UnknownKey
+	case errors.Is(err, ticket.ErrForged):
+		return nil, false, Forged
+	case err != nil:
+		st.m.config.Logger.Warn("ticket not opened", "err", err)
+		return nil, false, Undecodable
+	}
+	defer clear(der)
+	if s, err = st.m.decode(der); err != nil {
+		return nil, false, Undecodable
+	}
+	return s, renew, Resumed
+}
+
+// find looks a handle up. The version is part of the key: where only a session
+// of another version is cached, that is told.
+func (m *Manager) find(version uint16, handle []byte) (s *Session, unproven bool, r Reason) {
+	key, ok := cache.MakeKey(version, handle)
+	if !ok {
+		return nil, false, UnknownHandle
+	}
+	if s := m.cache.lookup(key, libraryRef); s != nil {
+		return s, false, Resumed
+	}
+	if s := m.probation.lookup(key, m); s != nil {
+		return s, true, Resumed
+	}
+	m.stats.misses.Add(1)
+	for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
+		if key, _ := cache.MakeKey(v, handle); m.cache.has(key) {
+			return nil, false, OtherVersion
+		}
+	}
+	if !m.handles.ours(handle) {
+		return nil, false, Forged
+	}
+	return nil, false, UnknownHandle
+}
+
+// decode makes a session of the DER in a ticket, with a library reference.
+func (m *Manager) decode(der []byte) (*Session, error) {
+	f, rest, err := asn1sess.Parse(der, m.now().Unix())
+	if err != nil || len(rest) != 0 {
+		return nil, errUndecodable
+	}
+	s := newDecoded(&f)
+	s.owner.Store(m)
+	return s.start(libraryRef), nil
+}
+
+// verifyImported verifies the client's certificate in a session that was
+// imported: what the file says of it is nobody's word.
+func (st *serverHandshake) verifyImported(s *Session) {
+	if st.config.ClientAuth < tls.VerifyClientCertIfGiven || !s.isImported() {
+		return
+	}
+	err := s.verifyPeer(x509.VerifyOptions{
+		CurrentTime: st.m.now(),
+		Roots:       st.config.ClientCAs,
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		st.m.config.Logger.Debug("imported session's peer not verified", "session", s, "err", err)
+	}
+}
+
+// check reports why s may not resume on this connection, or Resumed. The order
+// is that of the reasons.
+func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
+	now := st.m.now().Unix()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f, rec := &s.f, &s.rec
+	switch {
+	case s.notResumable.Load():
+		return NotResumable
+	case f.Version != cs.Version:
+		return OtherVersion
+	case !slices.Equal(f.IDContext, st.m.config.ContextID):
+		return OtherContext
+	case normalName(string(f.Hostname)) != st.hello.name:
+		return OtherName
+	case !st.underPolicy(f, rec):
+		return OtherPolicy
+	case now > addSeconds(f.Time, f.Timeout) || now-f.Time > int64(maxLifetime/time.Second):
+		st.m.stats.timeouts.Add(1)
+		return Expired
+	case now > addSeconds(st.born(f.Time, rec.FirstAuth), int64(st.m.config.MaxAge/time.Second)):
+		return TooOld
+	case !st.suiteFits(f.Cipher, cs):
+		return OtherSuite
+	case len(rec.State) > 0: // crypto/tls sees to the rest; we cannot look inside
+		return Resumed
+	case f.Peer != nil && st.config.ClientAuth >= tls.VerifyClientCertIfGiven &&
+		(f.VerifyResult != verifyOK || len(rec.Verified) == 0):
+		return ChainIncomplete
+	case cs.Version < tls.VersionTLS13 && f.Flags&flagEMS == 0 && st.hello.ems:
+		return EMSMismatch
+	}
+	return Resumed
+}
+
+// underPolicy reports whether the session was made under the policy in force.
+// One that names no policy was made elsewhere: it is taken where client
+// certificates play no part on either side.
+func (st *serverHandshake) underPolicy(f *asn1sess.Session, rec *appdata.Record) bool {
+	if len(rec.Policy) == 0 {
+		return st.config.ClientAuth == tls.NoClientCert && f.Peer == nil
+	}
+	return st.policy.is(rec.Policy)
+}
+
+// born is when the session's line began; one that does not say began itself.
+func (st *serverHandshake) born(established, firstAuth int64) int64 {
+	if firstAuth != 0 {
+		return firstAuth
+	}
+	return established
+}
+
+// suiteFits foresees crypto/tls, which passes a session over without a word:
+// TLS 1.3 wants the hash of the suite that it has already chosen, TLS 1.2 the
+// session's own suite.
+func (st *serverHandshake) suiteFits(suite uint16, cs *tls.ConnectionState) bool {
+	if cs.Version == tls.VersionTLS13 {
+		return suiteHash(suite) != 0 && suiteHash(suite) == suiteHash(cs.CipherSuite)
+	}
+	if !slices.Contains(st.hello.suites, suite) {
+		return false
+	}
+	return st.config.CipherSuites == nil || slices.Contains(st.config.CipherSuites, suite)
+}
+
+// wrap is the WrapSession hook: it never ends a handshake. Without a session
+// that it can hand out the client gets a label that nobody opens.
+func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	st.mu.Lock()
+	label, err := st.make(&cs, state)
+	st.mu.Unlock()
+	if err != nil {
+		st.m.stats.wrapBad.Add(1)
+		st.m.config.Logger.Warn("no ticket could be made", "err", err)
+		label = make([]byte, handleLen)
+		if _, err := io.ReadFull(st.m.config.Rand, label); err != nil {
+			label[0] = 1 // not empty: an empty ticket makes TLS 1.3 clients abort
+		}
+	}
+	if !st.watched {
+		st.settleUnwatched(&cs)
+	}
+	return label, nil
+}
+
+// make gives the client's next session its form on the wire. In TLS 1.2 a
+// resumption goes on with the same session: its ticket stays unless it is to
+// be renewed.
+func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	if cs.DidResume && cs.Version < tls.VersionTLS13 && st.candidate != nil {
+		st.attach(st.candidate)
+		if st.renew {
+			return st.seal(st.candidate, cs, state)
+		}
+		return st.offered, nil
+	}
+	s, err := st.m.fromTLS(state, cs, st.origin(cs))
+	if err != nil {
+		return nil, err
+	}
+	if cs.Version == tls.VersionTLS13 && !st.byHandle() {
+		s.f.ID = make([]byte, MaxSessionIDLength)
+		if _, err := io.ReadFull(st.m.config.Rand, s.f.ID); err != nil {
+			return nil, err
+		}
+	}
+	if !st.byHandle() {
+		s.start(libraryRef)
+		defer s.release()
+		label, err := st.seal(s, cs, state)
+		if err == nil && len(label) <= maxTicket {
+			st.attach(s)
+			st.pending = true
+			return label, nil
+		}
+		if err != nil || !st.m.config.CacheMode.server() {
+			return nil, errors.Join(err, errTicketTooLong)
+		}
+		return st.hand(s)
+	}
+	s.start(libraryRef)
+	defer s.release()
+	return st.hand(s)
+}
+
+// maxTicket is what a ticket's length field holds.
+const maxTicket = 1<<16 - 1
+
+var errTicketTooLong = errors.New("reprise: ticket is longer than 65535 bytes")
+
+func (st *serverHandshake) byHandle() bool { return st.m.config.NoTickets && !st.userHooks() }
+
+// hand keeps s and returns the handle that the client gets.
+func (st *serverHandshake) hand(s *Session) ([]byte, error) {
+	handle, err := st.m.handles.make()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.f.ID = slices.Clone(handle)
+	s.mu.Unlock()
+	key, _ := s.cacheKey()
+	st.m.probation.add(key, s)
+	st.attach(s)
+	st.pending = true
+	return handle, nil
+}
+
+// seal makes a ticket of s.
+func (st *serverHandshake) seal(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	if st.userHooks() {
+		return st.sealUser(s, cs, state)
+	}
+	s.mu.RLock()
+	der, err := s.appendDER(nil)
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	return st.m.config.Tickets.Seal(der)
+}
+
+// origin is what the next session carries besides tls.SessionState: what must
+// survive a resumption is taken over from the session that was resumed.
+func (st *serverHandshake) origin(cs *tls.ConnectionState) *origin {
+	o := &origin{
+		hostname: st.hello.name, alpn: cs.NegotiatedProtocol, curve: cs.CurveID,
+		contextID: st.m.config.ContextID, policy: st.policy,
+		verified: len(cs.VerifiedChains) > 0,
+	}
+	if cs.DidResume && st.candidate != nil {
+		st.candidate.passOn(o)
+	} else {
+		st.m.newLine(o)
+	}
+	return o
+}
+
+// newLine starts a line of sessions: one full handshake and its resumptions.
+func (m *Manager) newLine(o *origin) {
+	o.firstAuth = m.now().Unix()
+	o.lineage = make([]byte, 16)
+	if _, err := io.ReadFull(m.config.Rand, o.lineage); err != nil {
+		o.lineage = nil
+	}
+}
+
+// passOn gives o what survives a resumption of s.
+func (s *Session) passOn(o *origin) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	o.firstAuth, o.lineage, o.user = s.rec.FirstAuth, slices.Clone(s.rec.Lineage), slices.Clone(s.rec.User)
+	if o.firstAuth == 0 {
+		o.firstAuth = s.f.Time
+	}
+}
+
+// attach makes s the connection's session.
+func (st *serverHandshake) attach(s *Session) {
+	if st.session == s || !s.hold() {
+		return
+	}
+	st.session.release()
+	st.session = s
+}
+
+// settleUnwatched is all the end that a handshake has where nobody sees it
+// complete. TLS 1.2 makes the ticket of a full handshake after the client's
+// Finished, so the peer is proven; TLS 1.3 before it, so the session stays on
+// probation until it is resumed.
+func (st *serverHandshake) settleUnwatched(cs *tls.ConnectionState) {
+	st.mu.Lock()
+	reason := st.final(cs)
+	var proven *Session
+	switch {
+	case st.pending && cs.Version < tls.VersionTLS13:
+		proven = st.session
+	case cs.DidResume && st.unproven:
+		proven = st.candidate
+	}
+	if proven != nil {
+		proven.hold()
+	}
+	st.candidate.release()
+	st.session.release()
+	st.candidate, st.session, st.pending, st.finished = nil, nil, false, true
+	st.mu.Unlock()
+	st.m.stats.outcome(reason)
+	st.m.prove(proven)
+	proven.release()
+}
+
+// prove moves a session whose peer is proven to where it belongs, once.
+func (m *Manager) prove(s *Session) {
+	if s == nil {
+		return
+	}
+	if key, ok := s.cacheKey(); ok && !m.probation.remove(key) && m.cache.has(key) {
+		return // a resumption got here first
+	}
+	m.settle(s, m.config.CacheMode.server())
+}
+
+// final is the reason that is told, once crypto/tls has decided. What it passed
+// over without a word after our checks is a suite that does not go with the
+// certificate, or a client chain that ends in no root of today.
+func (st *serverHandshake) final(cs *tls.ConnectionState) Reason {
+	switch {
+	case cs.DidResume:
+		return Resumed
+	case st.candidate != nil && st.candidate.hasPeer():
+		return ChainIncomplete
+	case st.candidate != nil:
+		return OtherSuite
+	case st.reason == NothingOffered && st.hello.psk && cs.Version < tls.VersionTLS13:
+		return OtherVersion
+	}
+	return st.reason
+}
+
+// finish ends a completed handshake: the peer is proven.
+func (st *serverHandshake) finish(cs *tls.ConnectionState) {
+	st.mu.Lock()
+	if st.finished {
+		st.mu.Unlock()
+		return
+	}
+	st.finished, st.resumed = true, cs.DidResume
+	st.reason = st.final(cs)
+	if st.session == nil {
+		st.attachBare(cs)
+	}
+	s, pending := st.session, st.pending
+	st.candidate.release()
+	st.candidate, st.pending = nil, false
+	if !s.hold() { // while callbacks run the connection may go away
+		s = nil
+	}
+	st.mu.Unlock()
+	st.m.stats.acceptGood.Add(1)
+	st.m.stats.outcome(st.reason)
+	if pending {
+		st.m.prove(s)
+	}
+	s.release()
+	st.dropIfReleased()
+}
+
+// attachBare gives a connection without a ticket the session that it has all
+// the same: what the handshake shows.
+func (st *serverHandshake) attachBare(cs *tls.ConnectionState) {
+	if cs.DidResume && st.candidate != nil {
+		st.attach(st.candidate)
+		return
+	}
+	st.session = st.m.fromConnection(cs, st.origin(cs)).start(libraryRef)
+}
+
+// fail ends a handshake that did not complete: nothing of it stays.
+func (st *serverHandshake) fail() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.finished {
+		return
+	}
+	st.finished = true
+	if st.pending {
+		if key, ok := st.session.cacheKey(); ok {
+			st.m.probation.remove(key)
+		}
+	}
+	st.candidate.release()
+	st.session.release()
+	st.candidate, st.session, st.pending = nil, nil, false
+}
+
+// release gives the connection's session back once the connection has ended.
+func (st *serverHandshake) release() {
+	st.mu.Lock()
+	st.released = true
+	st.mu.Unlock()
+	st.dropIfReleased()
+}
+
+// dropIfReleased: the end of a handshake may be seen after that of its connection.
+func (st *serverHandshake) dropIfReleased() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.released || !st.finished {
+		return
+	}
+	st.session.release()
+	st.session = nil
+}

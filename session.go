@@ -1,0 +1,284 @@
+package reprise
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/reprise-tls/reprise/internal/appdata"
+	"github.com/reprise-tls/reprise/internal/asn1sess"
+)
+
+// Limits of a session's fields, as libssl has them.
+const (
+	MaxSessionIDLength        = 32  // SSL_MAX_SSL_SESSION_ID_LENGTH, bytes
+	MaxSessionIDContextLength = 32  // SSL_MAX_SID_CTX_LENGTH, bytes
+	MaxMasterKeyLength        = 512 // TLS13_MAX_RESUMPTION_PSK_LENGTH, bytes
+)
+
+const (
+	newSessionTimeout = 304 // seconds; of a bare SSL_SESSION_new
+	verifyUnspecified = 1   // X509_V_ERR_UNSPECIFIED: nobody verified the peer
+	verifyOK          = 0   // X509_V_OK
+	flagEMS           = asn1sess.FlagExtendedMasterSecret
+	// maxFragmentUnspecified is what a session holds before a handshake settles it (TLSEXT_max_fragment_length_UNSPECIFIED).
+	maxFragmentUnspecified = 255
+)
+
+// Errors of sessions.
+var (
+	// ErrFreed: the session's last owner gave it back, its secrets are wiped.
+	ErrFreed = errors.New("reprise: session was freed")
+	// ErrOverFree is what Free panics with (wrapped) when the caller owns no reference.
+	ErrOverFree = errors.New("reprise: Free of a session that the caller does not own")
+	// ErrOtherManager: a session belongs to one Manager; Dup it to use it with another.
+	ErrOtherManager = errors.New("reprise: session belongs to another Manager (Dup it)")
+	// ErrCached: the field is part of what the cache finds the session by; Remove it first.
+	ErrCached = errors.New("reprise: session is cached (Remove it before changing its id or version)")
+	// ErrTooLong: a field's value is over its limit.
+	ErrTooLong = errors.New("reprise: value too long")
+	// ErrNotResumable: the session was removed, found bad, or has neither id nor ticket.
+	ErrNotResumable = errors.New("reprise: session is not resumable")
+)
+
+// Session is a TLS session: what OpenSSL calls an SSL_SESSION.
+//
+// # Ownership
+//
+// References are counted in two parts. The caller's come from [NewSession],
+// [Session.Dup], [ParseSession], [ParseSessionPEM], [Session.UpRef],
+// [Conn.AcquireSession], [Conn.WaitSession] and [Manager.Lookup]; each may be
+// given back once with [Session.Free]. The library's belong to connections and
+// to the cache, and Free never touches them: a Free of a session that was only
+// lent ([Conn.Session], callbacks, [Manager.All]) panics there and then.
+//
+// When nobody holds the session any more every byte of secret that this
+// package owns is wiped. crypto/tls keeps copies of its own that nothing here
+// can reach. A program that never calls Free is correct: the garbage collector
+// reclaims the session and its secrets are wiped then.
+//
+// # Concurrency
+//
+// All methods are safe from any goroutine. Getters return copies.
+type Session struct {
+	refs refs
+
+	// owner is the Manager this session belongs to, nil while it is free.
+	owner atomic.Pointer[Manager]
+	// notResumable is sticky: once a session was found bad or removed, no copy of it resumes.
+	notResumable atomic.Bool
+	// inCache is written under the owner's cache lock and tells setters to keep the packed copy true.
+	inCache atomic.Bool
+
+	mu      sync.RWMutex // guards all below; taken after the cache's lock, never before
+	f       asn1sess.Session
+	rec     appdata.Record
+	values  map[any]any
+	secrets *secrets
+	certs   peerCerts
+	// imported: decoded from bytes that nobody vouches for; its peer is verified anew before use.
+	imported bool
+}
+
+// secrets is an allocation of its own, so that a cleanup can wipe it after the
+// Session is gone. Slices of Session.f and Session.rec that hold secrets point
+// into it.
+type secrets struct {
+	key   []byte // master secret or resumption PSK
+	state []byte // a tls.SessionState in a layout that we do not know
+	user  []byte // the application's data may be secret too
+	wiped bool
+}
+
+func (s *secrets) wipe() {
+	clear(s.key)
+	clear(s.state)
+	clear(s.user)
+	s.wiped = true
+}
+
+// peerCerts caches what parsing the peer's certificates gave.
+type peerCerts struct {
+	parsed bool
+	list   []*x509.Certificate
+	err    error
+}
+
+// NewSession makes a new, empty session: version 0, no id, time now, timeout
+// 304 seconds, not resumable. The caller owns one reference. It cannot fail.
+//
+// It is SSL_SESSION_new.
+func NewSession() *Session {
+	s := &Session{f: asn1sess.Session{
+		Time:           time.Now().Unix(),
+		Timeout:        newSessionTimeout,
+		VerifyResult:   verifyUnspecified,
+		MaxFragmentLen: maxFragmentUnspecified,
+	}}
+	return s.start(callerRef)
+}
+
+// start gives a filled session its first reference and arms the wipe that
+// follows its collection.
+func (s *Session) start(kind uint64) *Session {
+	s.secrets = &secrets{key: s.f.MasterKey, state: s.rec.State, user: s.rec.User}
+	s.refs.n.Store(kind)
+	runtime.AddCleanup(s, (*secrets).wipe, s.secrets)
+	return s
+}
+
+// Dup returns a deep copy that the caller owns and must Free like any other.
+// The copy belongs to no cache and no Manager, whatever its source does, and
+// attached values are shared by pointer. A source that is not resumable gives
+// a copy that is not; a source that was freed gives a copy without secrets.
+//
+// It is SSL_SESSION_dup. It cannot fail.
+func (s *Session) Dup() *Session {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d := &Session{f: cloneFields(&s.f), rec: cloneRecord(&s.rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
+	d.notResumable.Store(s.notResumable.Load() || s.secrets.wiped)
+	return d.start(callerRef)
+}
+
+// UpRef takes one more reference for the caller, to be given back with Free.
+// It returns ErrFreed once nobody owns the session any more.
+//
+// It is SSL_SESSION_up_ref.
+func (s *Session) UpRef() error {
+	if !s.refs.add(callerRef) {
+		return ErrFreed
+	}
+	return nil
+}
+
+// Free gives back one reference of the caller's. The last owner of either kind
+// wipes the session's secrets; its metadata stays readable. Free of nil does
+// nothing.
+//
+// WARNING: where the caller owns no reference (a session freed twice, or one
+// that was only lent) Free panics with an error that is ErrOverFree, and
+// changes nothing: the cache and connections keep their references. Only
+// references listed under Ownership of [Session] may be freed.
+//
+// It is SSL_SESSION_free.
+func (s *Session) Free() {
+	if s == nil {
+		return
+	}
+	last, ok := s.refs.drop(callerRef)
+	if !ok {
+		_, library := s.refs.held()
+		panic(fmt.Errorf("%w: session %s: the caller holds none, the library %d", ErrOverFree, s.Fingerprint(), library))
+	}
+	if last {
+		s.wipe()
+	}
+}
+
+// hold takes a reference for the library.
+func (s *Session) hold() bool { return s.refs.add(libraryRef) }
+
+// release gives a reference of the library's back; nil is a no-op.
+func (s *Session) release() {
+	if s == nil {
+		return
+	}
+	if last, ok := s.refs.drop(libraryRef); ok && last {
+		s.wipe()
+	}
+}
+
+func (s *Session) wipe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets.wipe()
+	s.values = nil
+}
+
+// own makes m the session's only Manager; false if it has another.
+func (s *Session) own(m *Manager) bool {
+	return s.owner.CompareAndSwap(nil, m) || s.owner.Load() == m
+}
+
+// SetValue attaches v under key, replacing what was there; a nil v detaches.
+// Values stay as long as the session is cached or held by anyone, travel to
+// copies made by Dup by pointer, and are never encoded. key must be
+// comparable; use a type of your own, as with context keys.
+//
+// It is SSL_SESSION_set_ex_data.
+func (s *Session) SetValue(key, v any) {
+	s.mu.Lock()
+	if v == nil {
+		delete(s.values, key)
+	} else {
+		if s.values == nil {
+			s.values = make(map[any]any)
+		}
+		s.values[key] = v
+	}
+	s.mu.Unlock()
+	s.changed()
+}
+
+// Value returns what SetValue attached under key, nil if nothing.
+//
+// It is SSL_SESSION_get_ex_data.
+func (s *Session) Value(key any) any {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.values[key]
+}
+
+// Resumable reports whether the session may be offered or accepted: it was not
+// found bad, removed or freed, and has an id or a ticket. It does not look at
+// the time.
+//
+// It is SSL_SESSION_is_resumable.
+func (s *Session) Resumable() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return !s.notResumable.Load() && !s.secrets.wiped && (len(s.f.ID) > 0 || len(s.f.Ticket) > 0)
+}
+
+// changed tells the cache that holds s, if any, that s is not what was packed.
+func (s *Session) changed() {
+	if s.inCache.Load() {
+		s.owner.Load().cache.update(s)
+	}
+}
+
+func cloneFields(f *asn1sess.Session) asn1sess.Session {
+	d := *f
+	for _, b := range []*[]byte{&d.ID, &d.MasterKey, &d.Peer, &d.IDContext, &d.Hostname, &d.PSKIdentityHint,
+		&d.PSKIdentity, &d.Ticket, &d.SRPUsername, &d.ALPN, &d.TicketAppData, &d.PeerRPK} {
+		*b = slices.Clone(*b)
+	}
+	return d
+}
+
+func cloneRecord(r *appdata.Record) appdata.Record {
+	d := *r
+	d.Lineage, d.Policy = slices.Clone(r.Lineage), slices.Clone(r.Policy)
+	d.State, d.User, d.OCSP = slices.Clone(r.State), slices.Clone(r.User), slices.Clone(r.OCSP)
+	d.Chain, d.SCTs, d.Extra = cloneList(r.Chain), cloneList(r.SCTs), cloneList(r.Extra)
+	d.Verified = slices.Clone(r.Verified)
+	for i, chain := range d.Verified {
+		d.Verified[i] = cloneList(chain)
+	}
+	return d
+}
+
+func cloneList(list [][]byte) [][]byte {
+	d := slices.Clone(list)
+	for i, b := range d {
+		d[i] = slices.Clone(b)
+	}
+	return d
+}

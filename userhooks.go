@@ -1,0 +1,88 @@
+package reprise
+
+import (
+	"bytes"
+	"crypto/tls"
+
+	"github.com/reprise-tls/reprise/internal/asn1sess"
+)
+
+// Where the application's configuration brings a WrapSession and an
+// UnwrapSession of its own, these seal and open, and the Manager binds, checks
+// and counts. What the Manager must know again travels as an entry of
+// SessionState.Extra, behind this prefix: the session's DER without its secret
+// and certificates, which crypto/tls carries itself.
+var extraPrefix = []byte("reprise\x01")
+
+func (st *serverHandshake) userHooks() bool {
+	return st.config.WrapSession != nil && st.config.UnwrapSession != nil
+}
+
+// sealUser stamps the state and has the application seal it.
+func (st *serverHandshake) sealUser(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	s.mu.RLock()
+	f, rec := s.f, s.rec
+	s.mu.RUnlock()
+	f.MasterKey, f.Peer = nil, nil
+	rec.Chain, rec.Verified, rec.OCSP, rec.SCTs, rec.Extra, rec.State = nil, nil, nil, nil, nil, nil
+	var err error
+	if f.TicketAppData, err = rec.Append(nil); err != nil {
+		return nil, err
+	}
+	stamp, err := f.Append(bytes.Clone(extraPrefix))
+	if err != nil {
+		return nil, err
+	}
+	state.Extra = append(withoutStamp(state.Extra), stamp)
+	return st.config.WrapSession(*cs, state)
+}
+
+// openUser has the application open an identity and reads the stamp. A state
+// without one was not made by a Manager: nothing says what it is bound to.
+func (st *serverHandshake) openUser(identity []byte, cs *tls.ConnectionState) (s *Session, renew bool, r Reason) {
+	state, err := st.config.UnwrapSession(identity, *cs)
+	if err != nil {
+		st.m.config.Logger.Warn("the application's UnwrapSession failed", "err", err)
+		return nil, false, Undecodable
+	}
+	if state == nil {
+		return nil, false, UnknownKey
+	}
+	stamp := stampOf(state.Extra)
+	if stamp == nil {
+		return nil, false, Undecodable
+	}
+	f, rest, err := asn1sess.Parse(stamp, st.m.now().Unix())
+	if err != nil || len(rest) != 0 {
+		return nil, false, Undecodable
+	}
+	meta := newDecoded(&f)
+	s, err = st.m.fromTLS(state, cs, &origin{
+		hostname: string(meta.f.Hostname), alpn: string(meta.f.ALPN), contextID: meta.f.IDContext,
+		policy: meta.rec.Policy, firstAuth: meta.rec.FirstAuth, lineage: meta.rec.Lineage, user: meta.rec.User,
+	})
+	if err != nil {
+		return nil, false, Undecodable
+	}
+	s.f.ID, s.f.Timeout = meta.f.ID, meta.f.Timeout
+	s.rec.Extra = withoutStamp(s.rec.Extra)
+	return s.start(libraryRef), true, Resumed
+}
+
+func stampOf(extra [][]byte) []byte {
+	for _, e := range extra {
+		if der, ok := bytes.CutPrefix(e, extraPrefix); ok {
+			return der
+		}
+	}
+	return nil
+}
+
+func withoutStamp(extra [][]byte) (kept [][]byte) {
+	for _, e := range extra {
+		if !bytes.HasPrefix(e, extraPrefix) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}

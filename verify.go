@@ -1,0 +1,53 @@
+package reprise
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+var errNoPeer = errors.New("reprise: session has no peer certificate")
+
+// verifyPeer verifies the peer's certificate anew, with the intermediates that
+// the session has, and keeps the chains that were found: all of them or none.
+func (s *Session) verifyPeer(opts x509.VerifyOptions) error {
+	certs, err := s.PeerCertificates()
+	if err == nil && len(certs) == 0 {
+		err = errNoPeer
+	}
+	var chains [][]*x509.Certificate
+	if err == nil {
+		opts.Intermediates = x509.NewCertPool()
+		for _, c := range certs[1:] {
+			opts.Intermediates.AddCert(c)
+		}
+		chains, err = certs[0].Verify(opts)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rec.Verified = nil
+	for _, chain := range chains {
+		var raw [][]byte
+		for _, c := range chain[1:] {
+			raw = append(raw, slices.Clone(c.Raw))
+		}
+		s.rec.Verified = append(s.rec.Verified, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("reprise: peer of session %s: %w", s.fingerprint(), err)
+	}
+	return nil
+}
+
+func (s *Session) isImported() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.imported
+}
+
+func (s *Session) hasPeer() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.f.Peer != nil
+}
