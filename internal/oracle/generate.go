@@ -183,10 +183,10 @@ func (g *Generator) peer() []byte {
 }
 
 func (g *Generator) integer() []byte {
-	switch g.rng.IntN(6) {
-	case 0:
+	switch n := g.rng.IntN(10); {
+	case n == 0:
 		return g.integerOf(g.random(g.size(9, 12)))
-	case 1, 2:
+	case n < 8:
 		return g.integerOf([]byte{byte(g.rng.IntN(100))})
 	}
 	return g.integerOf(g.oneOf("", "\x00", "\x01", "\x05", "\x7f", "\x80", "\xff", "\x01\x00", "\x00\x80", "\x00\x7f", "\x00\xff", "\xff\x7f",
