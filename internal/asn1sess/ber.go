@@ -69,9 +69,8 @@ func parseHeader(in []byte) (h header, err error) {
 			return h, ErrTruncated
 		}
 		for _, b := range in[h.size : h.size+n] {
-			// A length beyond the data is refused below; stopping here keeps it from
-			// overflowing, however many bytes it is written in.
-			if h.length > len(in) {
+			// Another byte would take the length beyond the data, if not beyond an int.
+			if h.length > len(in)>>8 {
 				return h, ErrTruncated
 			}
 			h.length = h.length<<8 | int(b)
@@ -164,7 +163,8 @@ func (d *decoder) octets(class byte, tag int) ([]byte, error) {
 	}
 	if h.constructed {
 		inner := d.enter(h)
-		content, err := inner.collect([]byte{}, 0)
+		// Room for all of it: a buffer that grows would leave copies of a key behind.
+		content, err := inner.collect(make([]byte, 0, len(inner.in)), 0)
 		if err != nil {
 			return nil, err
 		}
