@@ -2,9 +2,11 @@ package cache
 
 import (
 	"fmt"
+	"hash/maphash"
 	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 )
@@ -177,48 +179,54 @@ func heapInUse() uint64 {
 	return m.HeapInuse
 }
 
-// BenchmarkPause reports the longest and the 99.99th percentile single operation while a cache grows to a million entries,
-// churns and is emptied. The collector is off: its share depends on the rest of the program. What the machine does
-// meanwhile is in the figures too.
+// BenchmarkPause reports the longest single operation while a cache grows to a million entries, churns and is emptied. The
+// same operations are made several times on caches of the same seed, and the shortest time of each counts: what is left are
+// the pauses that the structure makes, not those of the machine. The collector runs between the rounds only.
 func BenchmarkPause(b *testing.B) {
 	const n = 1_000_000
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	timed(b, "nothing", n, func(i int) {
-		for k := testKey(uint64(i)); k.ID[0] != 0; k.ID[0]-- {
-		}
-	})
+	seed, value := maphash.MakeSeed(), make([]byte, benchValue)
+	put, churn, drain := newPauses(n), newPauses(n/2), newPauses(n)
 	for range b.N {
-		c, value := New(), make([]byte, benchValue)
-		timed(b, "put", n, func(i int) { c.Put(testKey(uint64(i)), benchOrders[1].expiry(i), value) })
-		timed(b, "churn", n/2, func(i int) {
-			k, _, _ := c.First()
-			c.Delete(k)
-			c.Put(testKey(uint64(n+i)), math.MaxInt64, value)
-		})
-		timed(b, "delete", n, func(int) {
-			k, _, _ := c.First()
-			c.Delete(k)
-		})
+		for range 4 {
+			c := New()
+			c.seed = seed
+			put.round(func(i int) { c.Put(testKey(uint64(i)), benchOrders[1].expiry(i), value) })
+			churn.round(func(i int) {
+				k, _, _ := c.First()
+				c.Delete(k)
+				c.Put(testKey(uint64(n+i)), math.MaxInt64, value)
+			})
+			drain.round(func(int) {
+				k, _, _ := c.First()
+				c.Delete(k)
+			})
+			runtime.GC()
+		}
 	}
+	b.ReportMetric(put.longest(), "put-µs")
+	b.ReportMetric(churn.longest(), "churn-µs")
+	b.ReportMetric(drain.longest(), "delete-µs")
 	b.ReportMetric(0, "ns/op")
 }
 
-func timed(b *testing.B, name string, n int, op func(i int)) {
-	var histogram [4096]int // by microsecond
-	var longest time.Duration
-	for i := range n {
+// pauses holds the shortest time of each operation of a sequence.
+type pauses []time.Duration
+
+func newPauses(n int) pauses {
+	p := make(pauses, n)
+	for i := range p {
+		p[i] = math.MaxInt64
+	}
+	return p
+}
+
+func (p pauses) round(op func(i int)) {
+	for i := range p {
 		start := time.Now()
 		op(i)
-		d := time.Since(start)
-		longest = max(longest, d)
-		histogram[min(int(d.Microseconds()), len(histogram)-1)]++
+		p[i] = min(p[i], time.Since(start))
 	}
-	above := 0
-	for us := len(histogram) - 1; us >= 0; us-- {
-		if above += histogram[us]; above > n/10_000 {
-			b.ReportMetric(float64(us), name+"-p99.99-µs")
-			break
-		}
-	}
-	b.ReportMetric(float64(longest.Microseconds()), name+"-longest-µs")
 }
+
+func (p pauses) longest() float64 { return float64(slices.Max(p).Nanoseconds()) / 1000 }

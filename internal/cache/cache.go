@@ -132,7 +132,8 @@ func (c *Cache) Size() int { return c.size }
 //
 // The order is that of a keyed hash, which no change of the cache alters. So entries that stay throughout an iteration are
 // returned exactly once, even if their value or expiry is replaced meanwhile, and entries that come or go meanwhile at most
-// once. (Of two keys whose 63-bit hashes are equal, only one would be returned.)
+// once. Who adds entries faster than it iterates does not come to an end. (Of two keys whose 63-bit hashes are equal, only
+// one would be returned.)
 func (c *Cache) Next(cursor uint64) (k Key, next uint64, ok bool) {
 	r, place, ok := c.index.after(cursor, c.hashOf)
 	if !ok {

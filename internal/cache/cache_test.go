@@ -257,7 +257,7 @@ func TestNextUnderMutation(t *testing.T) {
 	}{
 		{"nothing", func(*Cache, int) {}},
 		{"grow", func(c *Cache, i int) {
-			for j := range 20 {
+			for j := 0; j < 20 && i < 1000; j++ { // bounded, or the iteration would run after the new ones
 				c.Put(testKey(uint64(10000+20*i+j)), 1, make([]byte, 100))
 			}
 		}},
