@@ -42,21 +42,15 @@ func newSessionCache(m *Manager) *sessionCache {
 // errTooBig: more than a packed entry holds.
 var errTooBig = errors.New("reprise: session is too big for the cache")
 
-// add caches s, which the caller owns for m already. added is false if s
-// itself was there.
-func (c *sessionCache) add(s *Session, limit int) (added bool, err error) {
+// insert caches s, which its caller made sure is m's. added is false if s
+// itself was there. Who calls it tells of what is gone.
+func (c *sessionCache) insert(s *Session, limit int) (added bool, gone []removal, err error) {
 	key, ok := s.cacheKey()
 	if !ok {
-		return false, ErrNotResumable
+		return false, nil, ErrNotResumable
 	}
 	c.mu.Lock()
-	added, gone, err := c.addLocked(s, key, limit)
-	c.mu.Unlock()
-	c.tell(gone)
-	return added, err
-}
-
-func (c *sessionCache) addLocked(s *Session, key cache.Key, limit int) (added bool, gone []removal, err error) {
+	defer c.mu.Unlock()
 	if s.inCache.Load() {
 		return false, nil, nil
 	}
@@ -206,8 +200,8 @@ func (c *sessionCache) remove(s *Session, cause Cause) bool {
 	c.mu.Unlock()
 	if gone != nil {
 		c.tell([]removal{*gone})
-	} else if f := c.m.config.OnRemove; f != nil && cause == CauseRemoved {
-		f(s, cause)
+	} else if f := c.m.config.OnRemove; f != nil {
+		f(s, cause) // for the sake of caches kept elsewhere
 	}
 	return had
 }

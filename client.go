@@ -79,7 +79,7 @@ func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
 	s := st.receive(cs)
 	st.mu.Unlock()
 	if s != nil {
-		st.m.settle(s, st.m.config.CacheMode.client())
+		st.m.settle(s, st.m.config.CacheMode.client())()
 		s.release()
 	}
 }
@@ -136,34 +136,43 @@ func (st *clientHandshake) attach(s *Session, arrived bool) {
 	st.news = make(chan struct{})
 }
 
-// finish ends a completed handshake.
-func (st *clientHandshake) finish(cs *tls.ConnectionState) {
+// finish ends a completed handshake. The callbacks that follow from it are in
+// what it returns, to be run without a lock.
+func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.finished, st.resumed, st.state = true, cs.DidResume, *cs
 	st.reason = st.final()
-	var fresh *Session
+	st.count()
+	callbacks = func() {}
 	if st.received != nil {
-		fresh = st.receive(st.received)
+		if s := st.receive(st.received); s != nil {
+			callbacks = st.m.settle(s, st.m.config.CacheMode.client())
+			s.release()
+		}
 		st.received = nil
 	}
-	if st.session == nil && st.resumed {
+	switch {
+	case st.session != nil:
+	case st.resumed:
 		st.attach(st.offer, cs.Version < tls.VersionTLS13)
-	} else if st.session == nil {
+	default:
 		bare := st.m.fromConnection(cs, st.origin()).start(libraryRef)
 		st.attach(bare, false)
 		bare.release()
 	}
-	var spent *Session
 	if st.resumed && cs.Version == tls.VersionTLS13 && st.m.config.CacheMode.client() && st.offer.hold() {
-		spent = st.offer
+		return st.spend(callbacks)
 	}
-	st.mu.Unlock()
-	st.count()
-	if fresh != nil {
-		st.m.settle(fresh, st.m.config.CacheMode.client())
-		fresh.release()
-	}
-	if spent != nil {
+	return callbacks
+}
+
+// spend takes the session that was resumed out of the cache: in TLS 1.3 it
+// serves once, as in libssl with client caching on.
+func (st *clientHandshake) spend(before func()) (callbacks func()) {
+	spent := st.offer
+	return func() {
+		before()
 		st.m.cache.remove(spent, CauseTaken)
 		spent.release()
 	}

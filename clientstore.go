@@ -126,7 +126,7 @@ func (cs *clientStore) Put(key string, state *tls.ClientSessionState) {
 	}
 	s.start(libraryRef)
 	cs.keep(key, s)
-	cs.m.settle(s, cs.m.config.CacheMode.client())
+	cs.m.settle(s, cs.m.config.CacheMode.client())()
 }
 
 func (cs *clientStore) keep(key string, s *Session) {

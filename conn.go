@@ -131,10 +131,18 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	if l.done.Load() {
 		return l.err
 	}
+	callbacks := c.handshake(ctx, l)
+	callbacks()
+	return l.err
+}
+
+// handshake runs l's handshake, once.
+func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	callbacks = func() {}
 	if l.done.Load() {
-		return l.err
+		return callbacks
 	}
 	if c.client {
 		c.m.stats.connect.Add(1)
@@ -144,12 +152,12 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	l.good = l.err == nil
 	if l.good {
 		cs := l.tls.ConnectionState()
-		l.finish(&cs)
+		callbacks = l.finish(&cs)
 	} else {
 		l.fail()
 	}
 	l.done.Store(true)
-	return l.err
+	return callbacks
 }
 
 // handOver gives the session that was set to the handshake that offers it.
@@ -161,12 +169,11 @@ func (c *Conn) handOver(l *link) {
 	l.client.offer, c.offer = c.offer, nil
 }
 
-func (l *link) finish(cs *tls.ConnectionState) {
+func (l *link) finish(cs *tls.ConnectionState) (callbacks func()) {
 	if l.client != nil {
-		l.client.finish(cs)
-	} else {
-		l.server.finish(cs)
+		return l.client.finish(cs)
 	}
+	return l.server.finish(cs)
 }
 
 func (l *link) fail() {

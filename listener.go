@@ -119,17 +119,22 @@ func (st *serverHandshake) outcome() (Resumption, bool) {
 	return Resumption{st.resumed, st.reason}, true
 }
 
-// complete reports whether the handshake is; it does not wait for await, which
-// runs on its own.
+// complete reports whether the handshake is. It does not wait for await, which
+// may not have run yet.
 func (st *serverHandshake) complete() bool {
 	if st == nil || st.conn == nil {
 		return false
 	}
-	cs := st.conn.ConnectionState()
-	if cs.HandshakeComplete {
-		st.finish(&cs)
+	st.mu.Lock()
+	finished, completed := st.finished, st.completed
+	st.mu.Unlock()
+	if !finished {
+		cs := st.conn.ConnectionState()
+		if completed = cs.HandshakeComplete; completed {
+			st.finish(&cs)()
+		}
 	}
-	return cs.HandshakeComplete
+	return completed
 }
 
 // ConfigureServer makes srv's TLS sessions managed by m, HTTP/1 and HTTP/2: it

@@ -87,7 +87,9 @@ func (m *Manager) Add(s *Session) (added bool, err error) {
 	if !s.own(m) {
 		return false, ErrOtherManager
 	}
-	return m.cache.add(s, m.config.CacheSize)
+	added, gone, err := m.cache.insert(s, m.config.CacheSize)
+	m.cache.tell(gone)
+	return added, err
 }
 
 // Remove takes the session with s's version and id out of the cache and marks
@@ -150,24 +152,27 @@ func (m *Manager) All() iter.Seq[*Session] {
 	}
 }
 
-// announce runs OnNew.
-func (m *Manager) announce(s *Session) {
-	if f := m.config.OnNew; f != nil {
-		f(s)
+// settle puts a session whose peer has proven itself where it belongs, if the
+// cache mode covers its side. The callbacks that follow are in what it returns:
+// run them without a lock.
+func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
+	if !mode || m.closed.Load() || !s.hasID() || !s.hold() {
+		return func() {}
 	}
-}
-
-// settle puts a session whose peer has proven itself where it belongs.
-func (m *Manager) settle(s *Session, mode bool) {
-	if !mode || m.closed.Load() || !s.hasID() {
-		return
-	}
+	var gone []removal
 	if m.keeps(s) {
-		if _, err := m.cache.add(s, m.config.CacheSize); err != nil {
+		var err error
+		if _, gone, err = m.cache.insert(s, m.config.CacheSize); err != nil {
 			m.config.Logger.Warn("session not cached", "session", s, "err", err)
 		}
 	}
-	m.announce(s)
+	return func() {
+		m.cache.tell(gone)
+		if f := m.config.OnNew; f != nil {
+			f(s)
+		}
+		s.release()
+	}
 }
 
 // keeps reports whether s is cached: tickets of a server are not, the client

@@ -41,8 +41,9 @@ type serverHandshake struct {
 	pending   bool     // session awaits proof of its peer
 	session   *Session // held
 	resumed   bool
-	finished  bool
-	released  bool
+	finished  bool // the handshake is over
+	completed bool // and was successful
+	released  bool // the connection is over
 }
 
 // helloFacts is what a ClientHello says about resumption.
@@ -101,7 +102,8 @@ func cloneConfig(c *tls.Config) *tls.Config {
 // connection, or a new one.
 func (m *Manager) handshakeFor(hello *tls.ClientHelloInfo) *serverHandshake {
 	if ctx := hello.Context(); ctx != nil {
-		if st, ok := ctx.Value(stateKey{}).(*serverHandshake); ok && st.m == m {
+		// A context may have come here from another connection's request.
+		if st := handshakeIn(ctx); st != nil && st.m == m && hello.Conn != nil && st.conn.NetConn() == hello.Conn {
 			return st
 		}
 	}
@@ -145,7 +147,7 @@ func (st *serverHandshake) await() { st.conclude(st.conn.ConnectionState()) }
 // conclude is finish for a connection whose state says whether it is complete.
 func (st *serverHandshake) conclude(cs tls.ConnectionState) {
 	if cs.HandshakeComplete {
-		st.finish(&cs)
+		st.finish(&cs)()
 	} else {
 		st.fail()
 	}
@@ -157,18 +159,25 @@ func (st *serverHandshake) unwrap(identity []byte, cs tls.ConnectionState) (*tls
 	if len(identity) == 0 { // what TLS 1.2 calls with when no ticket was sent
 		return nil, nil
 	}
+	state, expired := st.consider(identity, &cs)
+	if expired != nil {
+		st.m.cache.remove(expired, CauseExpired)
+		expired.release()
+	}
+	return state, nil
+}
+
+// consider opens and checks an identity. A session that was found in the cache
+// and has expired comes back, held, to be removed without a lock.
+func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (state *tls.SessionState, expired *Session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.unproven = false
-	s, renew, reason := st.open(identity, &cs)
+	s, renew, reason := st.open(identity, cs)
 	if reason == Resumed {
 		st.verifyImported(s)
-		reason = st.check(s, &cs)
+		reason = st.check(s, cs)
 	}
-	if reason == Expired && s.inCache.Load() {
-		st.m.cache.remove(s, CauseExpired)
-	}
-	var state *tls.SessionState
 	if reason == Resumed {
 		var err error
 		if state, err = st.m.toTLS(s); err != nil {
@@ -176,8 +185,11 @@ func (st *serverHandshake) unwrap(identity []byte, cs tls.ConnectionState) (*tls
 		}
 	}
 	if reason != Resumed {
-		s.release()
 		st.decline(reason)
+		if reason == Expired && s.inCache.Load() {
+			return nil, s
+		}
+		s.release()
 		return nil, nil
 	}
 	st.candidate.release() // of an identity before this one, which crypto/tls passed over
@@ -289,7 +301,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return OtherName
 	case !st.underPolicy(f, rec):
 		return OtherPolicy
-	case now > addSeconds(f.Time, f.Timeout) || now-f.Time > int64(maxLifetime/time.Second):
+	case now > addSeconds(f.Time, min(f.Timeout, int64(maxLifetime/time.Second))):
 		st.m.stats.timeouts.Add(1)
 		return Expired
 	case now > addSeconds(st.born(f.Time, rec.FirstAuth), int64(st.m.config.MaxAge/time.Second)):
@@ -502,19 +514,20 @@ func (st *serverHandshake) settleUnwatched(cs *tls.ConnectionState) {
 	st.candidate, st.session, st.pending, st.finished = nil, nil, false, true
 	st.mu.Unlock()
 	st.m.stats.outcome(reason)
-	st.m.prove(proven)
+	st.m.prove(proven)()
 	proven.release()
 }
 
-// prove moves a session whose peer is proven to where it belongs, once.
-func (m *Manager) prove(s *Session) {
+// prove moves a session whose peer is proven to where it belongs, once. The
+// callbacks that follow from it are in what it returns.
+func (m *Manager) prove(s *Session) (callbacks func()) {
 	if s == nil {
-		return
+		return func() {}
 	}
 	if key, ok := s.cacheKey(); ok && !m.probation.remove(key) && m.cache.has(key) {
-		return // a resumption got here first
+		return func() {} // a resumption got here first
 	}
-	m.settle(s, m.config.CacheMode.server())
+	return m.settle(s, m.config.CacheMode.server())
 }
 
 // final is the reason that is told, once crypto/tls has decided. What it passed
@@ -534,32 +547,32 @@ func (st *serverHandshake) final(cs *tls.ConnectionState) Reason {
 	return st.reason
 }
 
-// finish ends a completed handshake: the peer is proven.
-func (st *serverHandshake) finish(cs *tls.ConnectionState) {
+// finish ends a completed handshake: the peer is proven. The callbacks that
+// follow from it are in what it returns, to be run without a lock.
+func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	if st.finished {
-		st.mu.Unlock()
-		return
+		return func() {}
 	}
-	st.finished, st.resumed = true, cs.DidResume
+	st.finished, st.completed, st.resumed = true, true, cs.DidResume
 	st.reason = st.final(cs)
 	if st.session == nil {
 		st.attachBare(cs)
 	}
-	s, pending := st.session, st.pending
 	st.candidate.release()
-	st.candidate, st.pending = nil, false
-	if !s.hold() { // while callbacks run the connection may go away
-		s = nil
-	}
-	st.mu.Unlock()
+	st.candidate = nil
 	st.m.stats.acceptGood.Add(1)
 	st.m.stats.outcome(st.reason)
-	if pending {
-		st.m.prove(s)
+	callbacks = func() {}
+	if st.pending {
+		callbacks = st.m.prove(st.session)
 	}
-	s.release()
-	st.dropIfReleased()
+	if st.pending = false; st.released {
+		st.session.release()
+		st.session = nil
+	}
+	return callbacks
 }
 
 // attachBare gives a connection without a ticket the session that it has all
@@ -590,21 +603,14 @@ func (st *serverHandshake) fail() {
 	st.candidate, st.session, st.pending = nil, nil, false
 }
 
-// release gives the connection's session back once the connection has ended.
+// release gives the connection's session back once the connection has ended,
+// which may be seen before the end of its handshake.
 func (st *serverHandshake) release() {
 	st.mu.Lock()
-	st.released = true
-	st.mu.Unlock()
-	st.dropIfReleased()
-}
-
-// dropIfReleased: the end of a handshake may be seen after that of its connection.
-func (st *serverHandshake) dropIfReleased() {
-	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.released || !st.finished {
-		return
+	st.released = true
+	if st.finished {
+		st.session.release()
+		st.session = nil
 	}
-	st.session.release()
-	st.session = nil
 }

@@ -1,0 +1,368 @@
+package reprise_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/reprise-tls/reprise"
+)
+
+// loopback returns what the examples share: a server's configuration for
+// example.com and that of a client which trusts it.
+func loopback() (server, client *tls.Config) {
+	ts := httptest.NewTLSServer(nil) // for its certificate
+	defer ts.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(ts.Certificate())
+	return &tls.Config{Certificates: ts.TLS.Certificates}, &tls.Config{RootCAs: roots, ServerName: "example.com"}
+}
+
+// handshake connects two managers' connections over loopback; the client
+// offers session, which may be nil.
+func handshake(server, client *reprise.Manager, session *reprise.Session) (*reprise.Conn, *reprise.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	sc, cc := loopback()
+	c, err := client.Dial("tcp", l.Addr().String(), cc)
+	if err != nil {
+		log.Fatal(err)
+	}
+	nc, err := l.Accept()
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := server.Server(nc, sc)
+	if err := c.SetSession(session); err != nil {
+		log.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.CopyN(s, s, 1)
+	}()
+	if _, err := c.Write([]byte("x")); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		log.Fatal(err)
+	}
+	<-done
+	return c, s
+}
+
+func newManager(c reprise.Config) *reprise.Manager {
+	m, err := reprise.New(c)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return m
+}
+
+// A session from nothing, as SSL_SESSION_new makes it.
+func ExampleNewSession() {
+	s := reprise.NewSession()
+	defer s.Free()
+	fmt.Println("timeout", s.Timeout())
+	fmt.Println("resumable", s.Resumable())
+	// Output:
+	// timeout 5m4s
+	// resumable false
+}
+
+// A copy is in no cache, whatever becomes of its source.
+func ExampleSession_Dup() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	s := reprise.NewSession()
+	defer s.Free()
+	s.SetID([]byte("an id"))
+	m.Add(s)
+
+	d := s.Dup()
+	defer d.Free()
+	d.SetHostname("example.com")
+
+	fmt.Printf("source %q, copy %q\n", s.Hostname(), d.Hostname())
+	m.Remove(s)
+	fmt.Println("source resumable", s.Resumable())
+	fmt.Println("copy resumable", d.Resumable())
+	// Output:
+	// source "", copy "example.com"
+	// source resumable false
+	// copy resumable true
+}
+
+// Each UpRef wants one Free more.
+func ExampleSession_UpRef() {
+	s := reprise.NewSession()
+	s.SetMasterKey([]byte("secret"))
+	fmt.Println(s.UpRef())
+	s.Free()
+	key, _ := s.MasterKey()
+	fmt.Println(len(key), "bytes of secret")
+	s.Free()
+	fmt.Println(s.UpRef())
+	// Output:
+	// <nil>
+	// 6 bytes of secret
+	// reprise: session was freed
+}
+
+// The last Free wipes the secret; one too many is caught at once.
+func ExampleSession_Free() {
+	s := reprise.NewSession()
+	s.SetMasterKey([]byte("secret"))
+	s.Free()
+	_, err := s.MasterKey()
+	fmt.Println(err)
+
+	(*reprise.Session)(nil).Free() // does nothing
+
+	defer func() {
+		err := recover().(error)
+		fmt.Println("over-free:", errors.Is(err, reprise.ErrOverFree))
+	}()
+	s.Free()
+	// Output:
+	// reprise: session was freed
+	// over-free: true
+}
+
+// What Session lends belongs to the connection.
+func ExampleConn_Session() {
+	server, client := newManager(reprise.Config{}), newManager(reprise.Config{})
+	defer server.Close()
+	defer client.Close()
+
+	c, s := handshake(server, client, nil)
+	defer s.Free()
+	defer c.Free()
+	defer c.Close()
+
+	lent := c.Session()
+	fmt.Println(tls.VersionName(lent.ProtocolVersion()), "for", lent.Hostname())
+	// Output:
+	// TLS 1.3 for example.com
+}
+
+// What AcquireSession gives outlives the connection, and resumes.
+func ExampleConn_AcquireSession() {
+	server, client := newManager(reprise.Config{}), newManager(reprise.Config{})
+	defer server.Close()
+	defer client.Close()
+
+	c, s := handshake(server, client, nil)
+	session := c.AcquireSession()
+	defer session.Free()
+	c.Close()
+	c.Free()
+	s.Free()
+
+	c, s = handshake(server, client, session)
+	defer s.Free()
+	defer c.Free()
+	defer c.Close()
+	reused, _ := c.SessionReused()
+	fmt.Println("reused", reused)
+	// Output:
+	// reused true
+}
+
+// A connection freed without Close leaves a session that nobody resumes.
+func ExampleConn_Free() {
+	server, client := newManager(reprise.Config{}), newManager(reprise.Config{})
+	defer server.Close()
+	defer client.Close()
+
+	c, s := handshake(server, client, nil)
+	defer s.Free()
+	session := c.AcquireSession()
+	defer session.Free()
+	c.Free() // no close_notify: the session is bad
+	fmt.Println("resumable", session.Resumable())
+	// Output:
+	// resumable false
+}
+
+// The cache finds sessions by version and id and drops them by time.
+func ExampleManager_Flush() {
+	m := newManager(reprise.Config{OnRemove: func(s *reprise.Session, why reprise.Cause) {
+		fmt.Println("left the cache:", why)
+	}})
+	defer m.Close()
+
+	s := reprise.NewSession()
+	defer s.Free()
+	s.SetProtocolVersion(tls.VersionTLS13)
+	s.SetID([]byte("an id"))
+	m.Add(s)
+	fmt.Println("cached", m.Len())
+
+	expires, _ := s.ExpiresAt()
+	fmt.Println("flushed", m.Flush(expires))
+	fmt.Println("flushed", m.Flush(expires.Add(time.Second)))
+	// Output:
+	// cached 1
+	// flushed 0
+	// left the cache: expired
+	// flushed 1
+}
+
+// A session travels as OpenSSL's PEM.
+func ExampleParseSessionPEM() {
+	server, client := newManager(reprise.Config{}), newManager(reprise.Config{})
+	defer server.Close()
+	defer client.Close()
+
+	c, s := handshake(server, client, nil)
+	file, err := c.Session().MarshalPEM()
+	if err != nil {
+		log.Fatal(err)
+	}
+	c.Close()
+	c.Free()
+	s.Free()
+
+	// Another process, another Manager: the session is verified before it is offered.
+	other := newManager(reprise.Config{})
+	defer other.Close()
+	session, _, err := reprise.ParseSessionPEM(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Free()
+	c, s = handshake(server, other, session)
+	defer s.Free()
+	defer c.Free()
+	defer c.Close()
+	reused, _ := c.SessionReused()
+	fmt.Println("reused", reused)
+	// Output:
+	// reused true
+}
+
+// An HTTPS server whose handlers see the session of their request.
+func ExampleManager_ConfigureServer() {
+	m := newManager(reprise.Config{ContextID: []byte("shop")})
+	defer m.Close()
+	sc, cc := loopback()
+
+	srv := &http.Server{
+		TLSConfig: sc, // with the certificate: files given to ServeTLS would be invisible
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			how, _ := reprise.ResumptionFromContext(r.Context())
+			fmt.Fprintf(w, "%s, %v, context %s", r.Proto, how.Reason, reprise.FromContext(r.Context()).IDContext())
+		}),
+	}
+	if err := m.ConfigureServer(srv); err != nil {
+		log.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go srv.ServeTLS(l, "", "")
+	defer srv.Close()
+
+	transport := &http.Transport{TLSClientConfig: m.ClientConfig(cc), ForceAttemptHTTP2: true}
+	client := &http.Client{Transport: transport}
+	for range 2 {
+		resp, err := client.Get("https://" + l.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		fmt.Println(string(body))
+		transport.CloseIdleConnections()
+	}
+	// Output:
+	// HTTP/2.0, nothing offered, context shop
+	// HTTP/2.0, resumed, context shop
+}
+
+// Any code that takes a *tls.Config resumes through ServerConfig.
+func ExampleManager_ServerConfig() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", m.ServerConfig(sc))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+
+	config := m.ClientConfig(cc)
+	for range 2 {
+		c, err := tls.Dial("tcp", l.Addr().String(), config)
+		if err != nil {
+			log.Fatal(err)
+		}
+		c.Write([]byte("x"))
+		io.ReadFull(c, make([]byte, 1))
+		fmt.Println("resumed", c.ConnectionState().DidResume)
+		c.Close()
+	}
+	// Output:
+	// resumed false
+	// resumed true
+}
+
+// TLS 1.3 servers send the session after the handshake: wait for it.
+func ExampleConn_WaitSession() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		c := m.Server(nc, sc)
+		io.Copy(io.Discard, c)
+		c.Close()
+	}()
+
+	c, err := m.Dial("tcp", l.Addr().String(), cc)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Free()
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	session, err := c.WaitSession(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Free()
+	fmt.Println("resumable", session.Resumable())
+	// Output:
+	// resumable true
+}
