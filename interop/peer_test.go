@@ -3,7 +3,6 @@ package interop_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,22 +100,23 @@ func (d *daemon) await(t testing.TB, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(patience)
-	for {
+	for over := ""; ; {
 		d.mu.Lock()
 		match, more := re.FindStringSubmatch(d.text.String()), d.more
 		d.mu.Unlock()
 		if match != nil {
 			return match
 		}
-		err := errors.New("waited in vain")
+		if over != "" {
+			t.Fatalf("%v: no output that matches %s %s", d.cmd, pattern, over)
+		}
 		select {
 		case <-more:
-			continue
 		case <-d.ended:
-			err = errors.New("the program ended")
+			over = "before its end"
 		case <-deadline:
+			over = "in time"
 		}
-		t.Fatalf("%v: no output that matches %s: %v", d.cmd, pattern, err)
 	}
 }
 
