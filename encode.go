@@ -49,7 +49,9 @@ func ParseSession(der []byte) (s *Session, rest []byte, err error) {
 	}
 	s = newDecoded(&f)
 	s.imported = true
-	return s.start(callerRef), rest, nil
+	s.start(callerRef)
+	s.acquired()
+	return s, rest, nil
 }
 
 // newDecoded makes a session of decoded fields, which it copies. It still

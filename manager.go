@@ -115,7 +115,11 @@ func (m *Manager) Lookup(version uint16, id []byte) *Session {
 	if !ok {
 		return nil
 	}
-	return m.cache.lookup(key, callerRef)
+	s := m.cache.lookup(key, callerRef)
+	if s != nil {
+		s.acquired()
+	}
+	return s
 }
 
 // Flush removes every session that expired before t and returns how many: a

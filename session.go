@@ -75,6 +75,8 @@ type Session struct {
 	notResumable atomic.Bool
 	// inCache is written under the owner's cache lock and tells setters to keep the packed copy true.
 	inCache atomic.Bool
+	// track is nil unless tracking saw the session acquired.
+	track atomic.Pointer[tracker]
 
 	mu      sync.RWMutex // guards all below; taken after the cache's lock, never before
 	f       asn1sess.Session
@@ -121,7 +123,9 @@ func NewSession() *Session {
 		VerifyResult:   verifyUnspecified,
 		MaxFragmentLen: maxFragmentUnspecified,
 	}}
-	return s.start(callerRef)
+	s.start(callerRef)
+	s.acquired()
+	return s
 }
 
 // start gives a filled session its first reference and arms the wipe that
@@ -144,7 +148,9 @@ func (s *Session) Dup() *Session {
 	defer s.mu.RUnlock()
 	d := &Session{f: cloneFields(&s.f), rec: cloneRecord(&s.rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
 	d.notResumable.Store(s.notResumable.Load() || s.secrets.wiped)
-	return d.start(callerRef)
+	d.start(callerRef)
+	d.acquired()
+	return d
 }
 
 // UpRef takes one more reference for the caller, to be given back with Free.
@@ -155,6 +161,7 @@ func (s *Session) UpRef() error {
 	if !s.refs.add(callerRef) {
 		return ErrFreed
 	}
+	s.acquired()
 	return nil
 }
 
@@ -175,8 +182,10 @@ func (s *Session) Free() {
 	last, ok := s.refs.drop(callerRef)
 	if !ok {
 		_, library := s.refs.held()
-		panic(fmt.Errorf("%w: session %s: the caller holds none, the library %d", ErrOverFree, s.Fingerprint(), library))
+		panic(fmt.Errorf("%w: session %s: the caller holds none, the library %d%s",
+			ErrOverFree, s.Fingerprint(), library, s.lastFree()))
 	}
+	s.freed()
 	if last {
 		s.wipe()
 	}
