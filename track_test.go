@@ -14,8 +14,8 @@ import (
 func freeFirst(s *reprise.Session)  { s.Free() }
 func freeSecond(s *reprise.Session) { s.Free() }
 
-// overFree returns what the panic of an over-free said.
-func overFree(t *testing.T, free func()) string {
+// panicOf returns what the panic of an over-free said.
+func panicOf(t *testing.T, free func()) string {
 	t.Helper()
 	defer func() { recover() }()
 	said := ""
@@ -33,7 +33,7 @@ func TestTrackDoubleFree(t *testing.T) {
 	defer reprise.Track(reprise.Track(true))
 	s := reprise.NewSession()
 	freeFirst(s)
-	said := overFree(t, func() { freeSecond(s) })
+	said := panicOf(t, func() { freeSecond(s) })
 	if !strings.Contains(said, "freeFirst") || !strings.Contains(said, "last Free at") {
 		t.Errorf("the panic does not show the first Free: %s", said)
 	}
@@ -46,7 +46,7 @@ func TestTrackBorrowedFree(t *testing.T) {
 	c, _ := r.connect(m, m, r.server, r.client, nil)
 	kept := c.AcquireSession()
 	freeFirst(kept)
-	said := overFree(t, func() { freeSecond(c.Session()) })
+	said := panicOf(t, func() { freeSecond(c.Session()) })
 	if !strings.Contains(said, "freeFirst") || !strings.Contains(said, "the caller holds none, the library 2") {
 		t.Errorf("the panic shows neither the last Free nor the holder: %s", said)
 	}

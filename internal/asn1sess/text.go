@@ -40,7 +40,7 @@ func WriteText(w io.Writer, s *Session, hideSecrets bool) error {
 	if s.Timeout != 0 {
 		fmt.Fprintf(&b, "\n    Timeout   : %d (sec)", s.Timeout)
 	}
-	fmt.Fprintf(&b, "\n    Verify return code: %d (%s)\n", s.VerifyResult, verifyText(s.VerifyResult))
+	fmt.Fprintf(&b, "\n    Verify return code: %d (%s)\n", s.VerifyResult, VerifyText(s.VerifyResult))
 	fmt.Fprintf(&b, "    Extended master secret: %s\n", yesNo(s.Flags&FlagExtendedMasterSecret != 0))
 	if s.Version == versionTLS13 {
 		fmt.Fprintf(&b, "    Max Early Data: %d\n", s.MaxEarlyData)

@@ -1,7 +1,7 @@
 package asn1sess
 
-// verifyText is X509_verify_cert_error_string.
-func verifyText(code int32) string {
+// VerifyText is X509_verify_cert_error_string.
+func VerifyText(code int32) string {
 	if code < 0 || int(code) >= len(verifyTexts) {
 		return "unknown certificate verification error"
 	}

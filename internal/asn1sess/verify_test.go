@@ -12,7 +12,7 @@ func TestVerifyText(t *testing.T) {
 		codes = append(codes, code)
 	}
 	for _, code := range codes {
-		if got, want := verifyText(code), o.VerifyText(int64(code)); got != want {
+		if got, want := VerifyText(code), o.VerifyText(int64(code)); got != want {
 			t.Errorf("%d: %q, libssl %q", code, got, want)
 		}
 	}
