@@ -58,6 +58,7 @@ var testsWithoutSource = map[string]string{
 	"fuzz_test.go":    "fuzz targets of the whole package",
 	"bench_test.go":   "benchmarks of the whole package",
 	"attack_test.go":  "one test for each security claim, across files",
+	"readme_test.go":  "holds the README to the tree",
 	"model_test.go":   "compares the package with a simple model",
 	"parity_test.go":  "holds docs/parity.md against the code and libssl",
 	"manpage_test.go": "holds the man pages against the commands",
