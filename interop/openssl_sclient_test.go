@@ -290,6 +290,24 @@ func TestSClientOtherName(t *testing.T) {
 	}
 }
 
+// TestSClientOtherSuite: a TLS 1.3 session is good for one hash, and crypto/tls
+// chooses a suite before it looks at the session.
+func TestSClientOtherSuite(t *testing.T) {
+	ca := newPKI(t)
+	config := serverConfig(ca.Leaf(t, "a.test"))
+	for _, noTickets := range []bool{false, true} {
+		t.Run(fmt.Sprintf("NoTickets=%v", noTickets), func(t *testing.T) {
+			s := open(t, manager(t, reprise.Config{NoTickets: noTickets}), config, onHTTP)
+			file := filepath.Join(t.TempDir(), "session.pem")
+			ca.meet(t, s, "-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384", "-sess_out", file)
+			_, other := ca.meet(t, s, "-tls1_3", "-sess_in", file)
+			if other.resumed || other.reason != reprise.OtherSuite {
+				t.Errorf("resumed %v, %v; want %v", other.resumed, other.reason, reprise.OtherSuite)
+			}
+		})
+	}
+}
+
 // TestSClientReconnect: a TLS 1.2 session made without tickets has nothing that
 // a server on crypto/tls could find it by. s_client keeps no such session, but
 // would offer it when it connects again by itself.

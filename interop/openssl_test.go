@@ -84,8 +84,9 @@ func identity(t testing.TB, cert tls.Certificate) []string {
 	return options
 }
 
-// request is what makes a server answer and end the connection.
-const request = "GET / HTTP/1.0\r\n\r\n"
+// request is what makes a server answer and end the connection: s_server,
+// servers of ours and the command serve, in JSON.
+const request = "GET /?format=json HTTP/1.0\r\n\r\n"
 
 // sClient connects to a.test at addr, verifies it, reads a page and returns
 // what s_client said.
