@@ -1,6 +1,7 @@
 package reprise
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -367,9 +368,7 @@ func (c *Conn) note(l *link, err error) {
 	if err == nil || !l.done.Load() || !l.good {
 		return
 	}
-	var op *net.OpError
-	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
-	if eof := errors.Is(err, io.ErrUnexpectedEOF); !alert && (!eof || c.m.config.IgnoreUnexpectedEOF) {
+	if !l.distrusts(err, c.m.config.IgnoreUnexpectedEOF) {
 		return
 	}
 	if l.shutdown.Load() {
@@ -378,6 +377,24 @@ func (c *Conn) note(l *link, err error) {
 	if l.alerted.CompareAndSwap(false, true) {
 		c.discard(l, CauseAlert)
 	}
+}
+
+// distrusts reports whether err, from the engine's connection, is a fatal
+// alert, received or sent, or an end without close_notify.
+func (l *link) distrusts(err error, ignoreEOF bool) bool {
+	var op *net.OpError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+		return true
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return !ignoreEOF
+	case errors.Is(err, io.EOF): // the end of the transport between two records, or close_notify
+		return l.wire.ended.Load() && !ignoreEOF
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, net.ErrClosed), l.wire.failed.Load():
+		return false
+	}
+	return true // crypto/tls's own words, beside an alert that it sent
 }
 
 // Read reads from the peer, after the handshake.
@@ -417,8 +434,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 // while the client reads, which WaitSession does where nobody else is: what it
 // reads is kept for Read. The caller must Free the session.
 //
-// The error is ctx's, or ErrNoSession where none will come: a TLS 1.2 server
-// sent no ticket, or the connection ended.
+// The error is ctx's, that of a read deadline, or ErrNoSession where none will
+// come: a TLS 1.2 server sent no ticket, the connection ended, or the server
+// sent a megabyte and no session.
 func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, err
@@ -435,19 +453,13 @@ func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
 		if l.client.state.Version < tls.VersionTLS13 {
 			return nil, ErrNoSession
 		}
-		ended := c.readAhead(l)
 		select {
 		case <-news:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-ended:
-			if arrived, _ := l.client.sentSession(); !arrived {
-				l.read.Lock()
-				err := l.failed
-				l.read.Unlock()
-				if err != nil {
-					return nil, fmt.Errorf("%w: %w", ErrNoSession, err)
-				}
+		case err := <-c.readAhead(l):
+			if arrived, _ := l.client.sentSession(); !arrived && err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -477,39 +489,47 @@ func (st *clientHandshake) sentSession() (bool, <-chan struct{}) {
 const aheadLimit = 1 << 20
 
 // readAhead reads once, in the background, for whoever reads next. The channel
-// is closed when that read is over, or at once where somebody else reads.
-func (c *Conn) readAhead(l *link) <-chan struct{} {
-	ended := make(chan struct{})
+// tells when that read is over, or somebody else's, and why no other can bring
+// a session.
+func (c *Conn) readAhead(l *link) <-chan error {
+	ended := make(chan error, 1)
 	if !l.read.TryLock() {
 		// Whoever reads will bring the session, or the end.
 		go func() {
 			l.read.Lock()
 			defer l.read.Unlock()
-			close(ended)
+			ended <- nil
 		}()
 		return ended
 	}
 	if l.failed != nil || len(l.unread) >= aheadLimit {
-		if l.failed == nil {
-			l.failed = errAheadLimit
-		}
-		l.read.Unlock()
-		close(ended)
+		defer l.read.Unlock()
+		ended <- fmt.Errorf("%w: %w", ErrNoSession, cmp.Or(l.failed, errAheadLimit))
 		return ended
 	}
 	go func() {
-		defer close(ended)
 		defer l.read.Unlock()
-		buf := make([]byte, 16<<10)
-		n, err := l.tls.Read(buf)
-		c.note(l, err)
-		l.unread = append(l.unread, buf[:n]...)
-		l.failed = err
+		ended <- c.readOnce(l)
 	}()
 	return ended
 }
 
-var errAheadLimit = errors.New("reprise: too much data before the session")
+// readOnce keeps what a read gave. A deadline that has passed is for the reader
+// to set anew; any other error stays. The caller holds l.read.
+func (c *Conn) readOnce(l *link) error {
+	buf := make([]byte, 16<<10)
+	n, err := l.tls.Read(buf)
+	c.note(l, err)
+	l.unread = append(l.unread, buf[:n]...)
+	var timeout net.Error
+	if err == nil || errors.As(err, &timeout) && timeout.Timeout() {
+		return err
+	}
+	l.failed = err
+	return fmt.Errorf("%w: %w", ErrNoSession, err)
+}
+
+var errAheadLimit = errors.New("too much data before it")
 
 // Close sends close_notify and closes the transport. The session stays as it
 // is, cached and readable, and what the connection lent stays readable until

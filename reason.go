@@ -105,7 +105,8 @@ const (
 	CauseReplaced
 	// CauseBadConnection: its connection was cleared or freed without close_notify.
 	CauseBadConnection
-	// CauseAlert: a fatal alert was sent or received on its connection.
+	// CauseAlert: a fatal alert was sent or received on its connection, or the peer ended it
+	// without close_notify (see Config.IgnoreUnexpectedEOF).
 	CauseAlert
 	// CauseTaken: a client used it in TLS 1.3, where a session serves once.
 	CauseTaken

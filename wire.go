@@ -1,6 +1,8 @@
 package reprise
 
 import (
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,15 +14,37 @@ type wire struct {
 	net.Conn
 	server *serverHandshake // nil on a client
 	writes atomic.Uint64
+	ended  atomic.Bool // the peer ended the transport, and no record was left of it
+	failed atomic.Bool // the transport is broken
 	closed atomic.Bool
 	once   sync.Once
 	err    error
 	onEnd  func() // listener level
 }
 
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if err == io.EOF {
+		w.ended.Store(n == 0)
+	} else {
+		w.note(err)
+	}
+	return n, err
+}
+
 func (w *wire) Write(b []byte) (int, error) {
 	w.writes.Add(1)
-	return w.Conn.Write(b)
+	n, err := w.Conn.Write(b)
+	w.note(err)
+	return n, err
+}
+
+// note keeps that the transport failed; a deadline that passed is no failure.
+func (w *wire) note(err error) {
+	var timeout net.Error
+	if err != nil && !(errors.As(err, &timeout) && timeout.Timeout()) {
+		w.failed.Store(true)
+	}
 }
 
 // Close closes the transport once.
