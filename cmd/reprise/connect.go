@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/reprise-tls/reprise"
+	"github.com/spf13/cobra"
+)
+
+// handshakeLimit bounds the way to a server and the handshake with it, each.
+const handshakeLimit = 10 * time.Second
+
+// connectReport is what connect --json prints.
+type connectReport struct {
+	Address     string            `json:"address"`
+	ServerName  string            `json:"server_name"`
+	Connections []connectionFacts `json:"connections"`
+}
+
+type connectionFacts struct {
+	Resumed     bool           `json:"resumed"`
+	Reason      reprise.Reason `json:"reason"`                // why not; "resumed" if so
+	NotOffered  string         `json:"not_offered,omitempty"` // the check that the session to offer failed
+	HandshakeMS float64        `json:"handshake_ms"`
+	Version     string         `json:"version"`
+	Suite       string         `json:"suite"`
+	Session     *sessionFacts  `json:"session"`              // what a next connection may offer; null if none came
+	NoSession   string         `json:"no_session,omitempty"` // why none came
+}
+
+type connectFlags struct {
+	ca, serverName, version string
+	insecure, json          bool
+	sessIn, sessOut         string
+	reconnect               uint
+	wait                    time.Duration
+}
+
+func newConnect() *cobra.Command {
+	var flags connectFlags
+	cmd := &cobra.Command{
+		Use:   "connect HOST:PORT [flags]",
+		Short: "connect to a server, again and again, and tell what resumed",
+		Long: `Connect to a TLS server, wait for the session it gives, and tell for each
+connection whether it resumed, why not, and how long the handshake took. No
+application data is sent.
+
+Session files are PEM as openssl s_client reads and writes it. One that is
+given is verified before it is offered. They hold secrets: keep them as you
+would a private key.
+
+The exit code is 0 once every connection was made, resumed or not; 1 if the
+session of --sess-in did not resume; 3 if a connection could not be made.`,
+		Example: `  reprise connect example.com:443 --reconnect 2
+  reprise connect example.com:443 --sess-out s.pem
+  reprise connect example.com:443 --sess-in s.pem`,
+		Args: arguments(1, "one HOST:PORT"),
+		RunE: func(cmd *cobra.Command, args []string) error { return connect(cmd, args[0], &flags) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&flags.ca, "ca", "", "trust the certificates of this PEM `file`, not the system's")
+	f.BoolVar(&flags.insecure, "insecure", false, "do not verify the server's certificate")
+	f.StringVar(&flags.serverName, "server-name", "", "the `name` to ask for and to verify (default HOST)")
+	f.StringVar(&flags.version, "tls", "", "use this `version` only: 1.2 or 1.3")
+	f.StringVar(&flags.sessIn, "sess-in", "", "offer the session in this PEM `file` first")
+	f.StringVar(&flags.sessOut, "sess-out", "", "write the last session that came to this `file`")
+	f.UintVar(&flags.reconnect, "reconnect", 0, "connect `n` more times, each with the session of the one before")
+	f.DurationVar(&flags.wait, "wait", 2*time.Second, "how long to wait for a session after each handshake")
+	f.BoolVar(&flags.json, "json", false, "print JSON")
+	return cmd
+}
+
+func connect(cmd *cobra.Command, address string, flags *connectFlags) error {
+	config, err := flags.config(address)
+	if err != nil {
+		return err
+	}
+	var offer *reprise.Session
+	if flags.sessIn != "" {
+		if offer, err = readSession(flags.sessIn); err != nil {
+			return err
+		}
+	}
+	m, err := reprise.New(reprise.Config{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	d := &dialer{m: m, address: address, config: config, wait: flags.wait, offer: offer}
+	defer d.free()
+
+	out := newPrinter(cmd.OutOrStdout())
+	result := connectReport{Address: address, ServerName: config.ServerName}
+	for n := range flags.reconnect + 1 {
+		var facts connectionFacts
+		if facts, err = d.connect(cmd.Context()); err != nil {
+			err = fmt.Errorf("connection %d: %w", n+1, err)
+			break
+		}
+		result.Connections = append(result.Connections, facts)
+		if !flags.json {
+			printConnection(out, n+1, &facts)
+		}
+	}
+	if flags.json && len(result.Connections) > 0 {
+		out.err = errors.Join(out.err, writeJSON(out.w, result))
+	}
+	if flags.sessOut != "" && len(result.Connections) > 0 {
+		err = errors.Join(err, d.save(flags.sessOut))
+	}
+	if err = errors.Join(err, out.err); err != nil {
+		return err
+	}
+	if first := result.Connections[0]; offer != nil && !first.Resumed {
+		complain(cmd.ErrOrStderr(), notResumed(flags.sessIn, offer, &first))
+		return errFinding
+	}
+	return nil
+}
+
+// config checks the flags and makes the client's configuration of them.
+func (f *connectFlags) config(address string) (*tls.Config, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return nil, usagef("%q is not HOST:PORT, such as example.com:443 or [::1]:8443", address)
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+		return nil, usagef("%q has no port to connect to, such as 443", address)
+	}
+	c := &tls.Config{ServerName: f.serverName, InsecureSkipVerify: f.insecure}
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	switch f.version {
+	case "":
+	case "1.2":
+		c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	case "1.3":
+		c.MinVersion, c.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
+	default:
+		return nil, usagef("--tls %s is neither 1.2 nor 1.3", f.version)
+	}
+	switch {
+	case f.wait <= 0:
+		return nil, usagef("--wait %v is no time to wait", f.wait)
+	case f.insecure && f.ca != "":
+		return nil, usagef("--insecure verifies nothing, so --ca has no place beside it")
+	case f.ca != "":
+		c.RootCAs, err = readRoots(f.ca)
+	}
+	return c, err
+}
+
+func readRoots(name string) (*x509.CertPool, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s: no certificate in PEM form", name)
+	}
+	return roots, nil
+}
+
+// dialer makes connections, each offering the session of the one before.
+type dialer struct {
+	m       *reprise.Manager
+	address string
+	config  *tls.Config
+	wait    time.Duration
+	offer   *reprise.Session // for the next connection; owned
+	last    *reprise.Session // the last that came; owned
+}
+
+func (d *dialer) connect(ctx context.Context) (facts connectionFacts, err error) {
+	limited, cancel := context.WithTimeout(ctx, handshakeLimit)
+	defer cancel()
+	c, err := d.m.DialContext(limited, "tcp", d.address, d.config)
+	if err != nil {
+		return facts, interrupted(ctx, err)
+	}
+	defer c.Free()
+	if err := c.SetSession(d.offer); err != nil {
+		facts.NotOffered = plain(err.Error())
+	}
+	limited, cancel = context.WithTimeout(ctx, handshakeLimit)
+	defer cancel()
+	start := time.Now()
+	if err := c.HandshakeContext(limited); err != nil {
+		return facts, interrupted(ctx, handshakeHint(err))
+	}
+	facts.HandshakeMS = float64(time.Since(start).Microseconds()) / 1000
+	facts.Resumed, facts.Reason = c.SessionReused()
+	cs := c.ConnectionState()
+	facts.Version, facts.Suite = tls.VersionName(cs.Version), tls.CipherSuiteName(cs.CipherSuite)
+
+	next, err := d.session(ctx, c)
+	if ctx.Err() != nil {
+		return facts, interrupted(ctx, err)
+	}
+	if err != nil {
+		facts.NoSession = plain(err.Error())
+	}
+	facts.Session = factsOf(next)
+	c.Close() // cleanly, else the session counts as bad
+	d.take(next)
+	return facts, nil
+}
+
+// session waits for what the server gives, for the caller to free.
+func (d *dialer) session(ctx context.Context, c *reprise.Conn) (*reprise.Session, error) {
+	limited, cancel := context.WithTimeout(ctx, d.wait)
+	defer cancel()
+	s, err := c.WaitSession(limited)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("none came within %v", d.wait)
+	}
+	return s, err
+}
+
+// take makes s, which may be nil, what the next connection offers.
+func (d *dialer) take(s *reprise.Session) {
+	d.offer.Free()
+	d.offer = s
+	if s != nil && s.UpRef() == nil {
+		d.last.Free()
+		d.last = s
+	}
+}
+
+func (d *dialer) free() {
+	d.offer.Free()
+	d.last.Free()
+}
+
+func (d *dialer) save(name string) error {
+	if d.last == nil {
+		return fmt.Errorf("%s not written: the server gave no session (a longer --wait may help)", name)
+	}
+	if err := writeSession(name, d.last); err != nil {
+		return fmt.Errorf("%s not written: %w", name, err)
+	}
+	return nil
+}
+
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// handshakeHint tells the way out where a handshake failed for what a flag decides.
+func handshakeHint(err error) error {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Errorf("%w (give its CA with --ca, or verify nothing with --insecure)", err)
+	case errors.As(err, &name):
+		return fmt.Errorf("%w (ask for another name with --server-name)", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no handshake within %v", handshakeLimit)
+	}
+	return err
+}
+
+// notResumed says what became of the session of --sess-in.
+func notResumed(file string, s *reprise.Session, facts *connectionFacts) error {
+	if facts.NotOffered != "" {
+		return fmt.Errorf("%s: %s", file, facts.NotOffered)
+	}
+	return fmt.Errorf("%s: session %s not resumed: %v", file, s.Fingerprint(), facts.Reason)
+}
+
+func printConnection(out *printer, n uint, f *connectionFacts) {
+	outcome := "full handshake, " + f.Reason.String()
+	switch {
+	case f.Resumed:
+		outcome = out.style(green, "resumed")
+	case f.NotOffered != "":
+		outcome = "full handshake, session refused"
+	}
+	out.printf("%-3d%s, %.2f ms\n", n, outcome, f.HandshakeMS)
+	out.printf("   %s, %s\n", f.Version, f.Suite)
+	if f.Session == nil {
+		out.printf("   no session: %s\n", f.NoSession)
+		return
+	}
+	until := "for ever"
+	if e := f.Session.Expires; !e.IsZero() {
+		until = "until " + e.Local().Format(time.DateTime)
+	}
+	out.printf("   session %s, good %s\n", f.Session.Fingerprint, until)
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/reprise-tls/reprise"
+	"github.com/spf13/cobra"
+)
+
+// shutdownLimit bounds how long requests may go on after a signal.
+const shutdownLimit = 3 * time.Second
+
+type serveFlags struct {
+	listen    string
+	cert, key string
+	noTickets bool
+	cacheSize int
+	timeout   time.Duration
+	contextID string
+}
+
+func newServe() *cobra.Command {
+	var flags serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "serve HTTPS and show each connection its session",
+		Long: `Serve HTTPS, HTTP/1.1 and HTTP/2, and show each connection its session: resumed
+or the reason why not, version, suite, times; never a secret. Each answer ends
+its connection, so that the next request, a reload, makes a new handshake.
+
+  GET /       the session of the connection that asks
+  GET /stats  the statistics of all
+
+Both are HTML, or JSON with ?format=json or Accept: application/json. Without
+--cert a certificate for localhost is made in memory. SIGINT and SIGTERM end it.`,
+		Example: `  reprise serve
+  reprise serve --listen :8443 --cert cert.pem --key key.pem --no-tickets`,
+		Args: arguments(0, "flags only"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, &flags) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&flags.listen, "listen", "127.0.0.1:8443", "`address` to listen on, port 0 for any")
+	f.StringVar(&flags.cert, "cert", "", "PEM `file` of the certificate and its chain")
+	f.StringVar(&flags.key, "key", "", "PEM `file` of its key")
+	f.BoolVar(&flags.noTickets, "no-tickets", false, "keep sessions in the cache, give clients a handle in place of a ticket")
+	f.IntVar(&flags.cacheSize, "cache-size", reprise.DefaultCacheSize, "how many sessions to cache, -1 for no limit")
+	f.DurationVar(&flags.timeout, "timeout", reprise.DefaultTimeout, "how long a session may be resumed")
+	f.StringVar(&flags.contextID, "context-id", "", "session id context, at most 32 bytes of `text`")
+	return cmd
+}
+
+func serve(cmd *cobra.Command, flags *serveFlags) error {
+	if err := flags.check(); err != nil {
+		return err
+	}
+	certificate, err := flags.certificate()
+	if err != nil {
+		return err
+	}
+	m, err := reprise.New(reprise.Config{
+		CacheSize: flags.cacheSize, Timeout: flags.timeout,
+		ContextID: []byte(flags.contextID), NoTickets: flags.noTickets,
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	srv := &http.Server{
+		Handler:           newPages(m),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}},
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          log.New(complaints{cmd}, "", 0),
+	}
+	if err := m.ConfigureServer(srv); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", flags.listen)
+	if err != nil {
+		return fmt.Errorf("%w (--listen takes another address)", err)
+	}
+	out := newPrinter(cmd.OutOrStdout())
+	address := dialable(l.Addr())
+	out.printf("serving https://%s/\n", address)
+	name := "localhost"
+	if flags.cert != "" {
+		name = nameOf(&certificate)
+	}
+	newPrinter(cmd.ErrOrStderr()).printf("%s", try(address, name))
+	if err := serveUntil(cmd.Context(), srv, l); err != nil {
+		return err
+	}
+	stats := m.Stats()
+	out.printf("served %d handshakes, %d resumed, %d sessions cached\n", stats.AcceptGood, stats.Hits, stats.Number)
+	return out.err
+}
+
+// complaints is standard error for what net/http logs.
+type complaints struct{ cmd *cobra.Command }
+
+func (c complaints) Write(line []byte) (int, error) {
+	complain(c.cmd.ErrOrStderr(), fmt.Errorf("%s", line))
+	return len(line), nil
+}
+
+// serveUntil serves until ctx is done, then lets requests end.
+func serveUntil(ctx context.Context, srv *http.Server, l net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- srv.ServeTLS(l, "", "") }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+	defer cancel()
+	if srv.Shutdown(limited) != nil {
+		srv.Close()
+	}
+	return nil
+}
+
+func (f *serveFlags) check() error {
+	_, port, err := net.SplitHostPort(f.listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	switch {
+	case err != nil:
+		return usagef("--listen %q is not HOST:PORT, such as 127.0.0.1:8443", f.listen)
+	case (f.cert == "") != (f.key == ""):
+		return usagef("--cert and --key go together")
+	case f.cacheSize == 0 || f.cacheSize < -1:
+		return usagef("--cache-size %d is neither a number of sessions nor -1 for no limit", f.cacheSize)
+	case f.timeout < time.Second || f.timeout > 7*24*time.Hour:
+		return usagef("--timeout %v is not between a second and seven days", f.timeout)
+	case len(f.contextID) > reprise.MaxSessionIDContextLength:
+		return usagef("--context-id is %d bytes long, at most %d", len(f.contextID), reprise.MaxSessionIDContextLength)
+	}
+	return nil
+}
+
+// certificate loads the certificate, or makes one.
+func (f *serveFlags) certificate() (tls.Certificate, error) {
+	if f.cert == "" {
+		c, _, err := selfSigned("localhost", "127.0.0.1", "::1")
+		return c, err
+	}
+	cert, err := readFile(f.cert)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readFile(f.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	defer clear(key)
+	c, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", f.cert, f.key, err)
+	}
+	return c, nil
+}
+
+// dialable is the address of a listener as a client on this host dials it.
+func dialable(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return a.String()
+	}
+	return net.JoinHostPort("localhost", fmt.Sprint(tcp.Port))
+}
+
+// nameOf is a server name that the certificate is good for, "" if it has none.
+func nameOf(c *tls.Certificate) string {
+	if len(c.Leaf.DNSNames) > 0 {
+		return strings.Replace(c.Leaf.DNSNames[0], "*", "www", 1)
+	}
+	return ""
+}
+
+// try tells how to see a resumption. A session resumes only under the server
+// name that it was made for, and s_client sends none for an address by itself:
+// both commands name the same one.
+func try(address, name string) string {
+	sni, own := "-noservername", ""
+	if name != "" {
+		sni, own = "-servername "+name, " --server-name "+name
+	}
+	ask := fmt.Sprintf(`  printf 'GET /?format=json HTTP/1.0\r\n\r\n' | openssl s_client -connect %s %s -quiet`, address, sni)
+	return "try, with openssl or with reprise:\n" +
+		ask + " -sess_out s.pem\n" +
+		ask + " -sess_in s.pem\n" +
+		fmt.Sprintf("  reprise connect %s%s --insecure --reconnect 2\n", address, own)
+}
