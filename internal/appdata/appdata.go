@@ -202,6 +202,7 @@ func Parse(data []byte) (Record, error) {
 		return r, nil
 	}
 	var table [][]byte
+	var chains []byte // the sections that hold certificates
 	rest, last := data[headerLen:], byte(0)
 	for len(rest) > 0 {
 		if len(rest) < 4 {
@@ -215,12 +216,25 @@ func Parse(data []byte) (Record, error) {
 		if !r.parseSection(tag, body, &table) {
 			return Record{}, ErrMalformed
 		}
+		if tag == tagCertificates || tag == tagVerified {
+			chains = append(chains, rest[:len(rest)-len(after)]...)
+		}
 		rest, last = after, tag
 	}
-	if r.onlyUser() && !Ours(r.User) {
+	if r.onlyUser() && !Ours(r.User) || !r.wroteChains(chains) {
 		return Record{}, ErrMalformed // not as Append would have written it
 	}
 	return r, nil
+}
+
+// wroteChains reports whether Append writes r's certificates as these sections:
+// each certificate in its one place, none that nobody uses.
+func (r *Record) wroteChains(sections []byte) bool {
+	if len(sections) == 0 {
+		return true
+	}
+	written, err := r.appendChains(nil)
+	return err == nil && bytes.Equal(written, sections)
 }
 
 func (r *Record) parseSection(tag byte, body []byte, table *[][]byte) (ok bool) {
