@@ -18,7 +18,7 @@ import (
 func build(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "reprise.exe") // a name that every system runs
-	run(t, "", program(t, "go"), "build", "-o", path, "github.com/reprise-tls/reprise/cmd/reprise")
+	run(t, "", program(t, "go"), "build", "-buildvcs=false", "-o", path, "github.com/reprise-tls/reprise/cmd/reprise")
 	return path
 }
 
