@@ -51,6 +51,9 @@ func (c *sessionCache) insert(s *Session, limit int) (added bool, gone []removal
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.m.closed.Load() { // asked under the lock: what comes before Close's flush is flushed
+		return false, nil, ErrClosed
+	}
 	if s.inCache.Load() {
 		return false, nil, nil
 	}

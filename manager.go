@@ -99,10 +99,10 @@ func (m *Manager) Add(s *Session) (added bool, err error) {
 //
 // It is SSL_CTX_remove_session.
 func (m *Manager) Remove(s *Session) bool {
-	if s == nil || !s.own(m) {
+	if s == nil {
 		return false
 	}
-	if _, ok := s.cacheKey(); !ok {
+	if _, ok := s.cacheKey(); !ok || !s.own(m) {
 		return false
 	}
 	return m.cache.remove(s, CauseRemoved)
