@@ -293,7 +293,11 @@ func suiteHash(suite uint16) int {
 
 // vouch verifies a session that was imported, before it is offered.
 func (m *Manager) vouch(s *Session, config *tls.Config) error {
-	if config.InsecureSkipVerify || !s.isImported() {
+	if !s.isImported() {
+		return nil
+	}
+	if config.InsecureSkipVerify {
+		s.forgetVerified()
 		return nil
 	}
 	leaf, err := s.PeerCertificate()

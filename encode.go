@@ -40,32 +40,33 @@ var (
 //
 // It is d2i_SSL_SESSION.
 func ParseSession(der []byte) (s *Session, rest []byte, err error) {
-	f, rest, err := asn1sess.Parse(der, time.Now().Unix())
+	s, rest, err = decode(der, time.Now().Unix())
 	if err != nil {
 		return nil, nil, fmt.Errorf("reprise: session not decoded: %w", err)
 	}
-	if !asn1sess.KnownSuite(f.Cipher) {
-		return nil, nil, fmt.Errorf("%w %#04x", ErrUnknownSuite, f.Cipher)
+	if !asn1sess.KnownSuite(s.f.Cipher) {
+		clear(s.f.MasterKey)
+		return nil, nil, fmt.Errorf("%w %#04x", ErrUnknownSuite, s.f.Cipher)
 	}
-	s = newDecoded(&f)
 	s.imported = true
 	s.start(callerRef)
 	s.acquired()
 	return s, rest, nil
 }
 
-// newDecoded makes a session of decoded fields, which it copies. It still
-// wants start.
-func newDecoded(f *asn1sess.Session) *Session {
-	s := &Session{f: cloneFields(f)}
-	rec, err := appdata.Parse(s.f.TicketAppData)
+// decode makes a session of DER, of which it keeps nothing. It still wants start.
+func decode(der []byte, now int64) (s *Session, rest []byte, err error) {
+	f, rest, err := asn1sess.Parse(der, now)
 	if err != nil {
-		rec = appdata.Record{User: s.f.TicketAppData} // kept as it is
+		return nil, nil, err
 	}
-	s.rec = cloneRecord(&rec)
-	clear(s.f.TicketAppData)
+	s = &Session{f: f.Clone()}
+	data := s.f.TicketAppData // whose slices the record shares
 	s.f.TicketAppData = nil
-	return s
+	if s.rec, err = appdata.Parse(data); err != nil {
+		s.rec = appdata.Record{User: data} // kept as it is
+	}
+	return s, rest, nil
 }
 
 // ParseSessionPEM decodes the first session in PEM form, skipping whatever
@@ -210,20 +211,19 @@ func unpack(packed []byte, kind uint64) (*Session, error) {
 		version, suite = binary.BigEndian.Uint16(der), binary.BigEndian.Uint16(der[2:])
 		der = der[bareLen:]
 	}
-	f, rest, err := asn1sess.Parse(der, 1)
+	s, rest, err := decode(der, 1)
 	if err != nil || len(rest) != 0 {
 		return nil, errUndecodable
 	}
 	if flags&packedBare != 0 {
-		f.Version, f.Cipher = version, suite
+		s.f.Version, s.f.Cipher = version, suite
 	}
 	if flags&packedZeroTime != 0 {
-		f.Time = 0
+		s.f.Time = 0
 	}
 	if flags&packedZeroTimeout != 0 {
-		f.Timeout = 0
+		s.f.Timeout = 0
 	}
-	s := newDecoded(&f)
 	s.notResumable.Store(flags&packedNotResumable != 0)
 	s.imported = flags&packedImported != 0
 	return s.start(kind), nil

@@ -48,6 +48,38 @@ func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 // LogValue gives slog the session's description, without secrets.
 func (s *Session) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
+// String describes the Manager in a few words; no secret is in it.
+func (m *Manager) String() string {
+	if m == nil {
+		return "Manager(nil)"
+	}
+	return fmt.Sprintf("Manager(%v, %d sessions)", m.config.CacheMode, m.Len())
+}
+
+// Format prints String under every verb: fmt would walk into keys.
+func (m *Manager) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// LogValue gives slog the Manager's description, without secrets.
+func (m *Manager) LogValue() slog.Value { return slog.StringValue(m.String()) }
+
+// String describes the connection by its side and addresses; no secret is in it.
+func (c *Conn) String() string {
+	if c == nil {
+		return "Conn(nil)"
+	}
+	side := "server"
+	if c.client {
+		side = "client"
+	}
+	return fmt.Sprintf("Conn(%s, %v to %v)", side, c.LocalAddr(), c.RemoteAddr())
+}
+
+// Format prints String under every verb: fmt would walk into sessions.
+func (c *Conn) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue gives slog the connection's description, without secrets.
+func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 func versionName(v uint16) string {
 	if v == 0 {
 		return "no version"

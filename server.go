@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -225,7 +226,7 @@ func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (s *Se
 		return nil, false, Undecodable
 	}
 	defer clear(der)
-	if s, err = st.m.decode(der); err != nil {
+	if s, err = st.m.unseal(der); err != nil {
 		return nil, false, Undecodable
 	}
 	return s, renew, Resumed
@@ -256,13 +257,12 @@ func (m *Manager) find(version uint16, handle []byte) (s *Session, unproven bool
 	return nil, false, UnknownHandle
 }
 
-// decode makes a session of the DER in a ticket, with a library reference.
-func (m *Manager) decode(der []byte) (*Session, error) {
-	f, rest, err := asn1sess.Parse(der, m.now().Unix())
+// unseal makes a session of the DER in a ticket, with a library reference.
+func (m *Manager) unseal(der []byte) (*Session, error) {
+	s, rest, err := decode(der, m.now().Unix())
 	if err != nil || len(rest) != 0 {
 		return nil, errUndecodable
 	}
-	s := newDecoded(&f)
 	s.owner.Store(m)
 	return s.start(libraryRef), nil
 }
@@ -270,7 +270,11 @@ func (m *Manager) decode(der []byte) (*Session, error) {
 // verifyImported verifies the client's certificate in a session that was
 // imported: what the file says of it is nobody's word.
 func (st *serverHandshake) verifyImported(s *Session) {
-	if st.config.ClientAuth < tls.VerifyClientCertIfGiven || !s.isImported() {
+	if !s.isImported() {
+		return
+	}
+	if st.config.ClientAuth < tls.VerifyClientCertIfGiven {
+		s.forgetVerified()
 		return
 	}
 	err := s.verifyPeer(x509.VerifyOptions{
@@ -395,13 +399,13 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 		s.start(libraryRef)
 		defer s.release()
 		label, err := st.seal(s, cs, state)
-		if err == nil && len(label) <= maxTicket {
+		if err == nil {
 			st.attach(s)
 			st.pending = true
 			return label, nil
 		}
-		if err != nil || !st.m.config.CacheMode.server() {
-			return nil, errors.Join(err, errTicketTooLong)
+		if !errors.Is(err, errTicketTooLong) || !st.m.config.CacheMode.server() {
+			return nil, err
 		}
 		return st.hand(s)
 	}
@@ -410,10 +414,14 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 	return st.hand(s)
 }
 
-// maxTicket is what a ticket's length field holds.
-const maxTicket = 1<<16 - 1
+// maxTicket bounds a ticket: crypto/tls ends handshakes with messages over
+// 65536 bytes, and the client sends the ticket in a ClientHello with much else.
+const maxTicket = 60000
 
-var errTicketTooLong = errors.New("reprise: ticket is longer than 65535 bytes")
+var (
+	errTicketTooLong = fmt.Errorf("reprise: ticket is longer than %d bytes", maxTicket)
+	errTicketEmpty   = errors.New("reprise: ticket is empty") // TLS 1.3 clients abort on it
+)
 
 func (st *serverHandshake) byHandle() bool { return st.m.config.NoTickets && !st.userHooks() }
 
@@ -433,8 +441,21 @@ func (st *serverHandshake) hand(s *Session) ([]byte, error) {
 	return handle, nil
 }
 
-// seal makes a ticket of s.
+// seal makes a ticket of s that clients can take.
 func (st *serverHandshake) seal(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	label, err := st.sealAny(s, cs, state)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(label) == 0:
+		return nil, errTicketEmpty
+	case len(label) > maxTicket:
+		return nil, errTicketTooLong
+	}
+	return label, nil
+}
+
+func (st *serverHandshake) sealAny(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
 	if st.userHooks() {
 		return st.sealUser(s, cs, state)
 	}

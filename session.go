@@ -146,7 +146,7 @@ func (s *Session) start(kind uint64) *Session {
 func (s *Session) Dup() *Session {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d := &Session{f: cloneFields(&s.f), rec: cloneRecord(&s.rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
+	d := &Session{f: s.f.Clone(), rec: cloneRecord(&s.rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
 	d.notResumable.Store(s.notResumable.Load() || s.secrets.wiped)
 	d.start(callerRef)
 	d.acquired()
@@ -262,15 +262,6 @@ func (s *Session) changed() {
 	if s.inCache.Load() {
 		s.owner.Load().cache.update(s)
 	}
-}
-
-func cloneFields(f *asn1sess.Session) asn1sess.Session {
-	d := *f
-	for _, b := range []*[]byte{&d.ID, &d.MasterKey, &d.Peer, &d.IDContext, &d.Hostname, &d.PSKIdentityHint,
-		&d.PSKIdentity, &d.Ticket, &d.SRPUsername, &d.ALPN, &d.TicketAppData, &d.PeerRPK} {
-		*b = slices.Clone(*b)
-	}
-	return d
 }
 
 func cloneRecord(r *appdata.Record) appdata.Record {

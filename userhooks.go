@@ -3,8 +3,6 @@ package reprise
 import (
 	"bytes"
 	"crypto/tls"
-
-	"github.com/reprise-tls/reprise/internal/asn1sess"
 )
 
 // Where the application's configuration brings a WrapSession and an
@@ -52,11 +50,10 @@ func (st *serverHandshake) openUser(identity []byte, cs *tls.ConnectionState) (s
 	if stamp == nil {
 		return nil, false, Undecodable
 	}
-	f, rest, err := asn1sess.Parse(stamp, st.m.now().Unix())
+	meta, rest, err := decode(stamp, st.m.now().Unix())
 	if err != nil || len(rest) != 0 {
 		return nil, false, Undecodable
 	}
-	meta := newDecoded(&f)
 	s, err = st.m.fromTLS(state, cs, &origin{
 		hostname: string(meta.f.Hostname), alpn: string(meta.f.ALPN), contextID: meta.f.IDContext,
 		policy: meta.rec.Policy, firstAuth: meta.rec.FirstAuth, lineage: meta.rec.Lineage, user: meta.rec.User,
