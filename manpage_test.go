@@ -496,11 +496,14 @@ func manualA8(t *testing.T) {
 				// A server keeps what it gives no ticket for.
 				sm := manager(t, reprise.Config{CacheMode: mode, NoTickets: true})
 				cm := manager(t, reprise.Config{CacheMode: mode})
-				kept := manager(t, reprise.Config{NoTickets: true}) // gives the client under test something to cache
-				client, _ := r.connect(kept, cm, r.server, r.client, nil)
+				giver := manager(t, reprise.Config{CacheMode: mode})
+				client, _ := r.connect(giver, cm, r.server, r.client, nil)
 				_, server := r.connect(sm, cm, r.server, r.client, nil)
 				checkKept(t, cm, client, covers.client)
 				checkKept(t, sm, server, covers.server)
+				if n := giver.Len(); n != 0 {
+					t.Errorf("a server that gives tickets cached %d sessions: the client has them", n)
+				}
 			})
 		})
 	}
@@ -576,6 +579,13 @@ func manualA9(t *testing.T) {
 		masterKey(t, servers[2].Session())
 		if !r.again(sm, cm, one) {
 			t.Error("the shared session does not resume any more")
+		}
+
+		caching := manager(t, reprise.Config{CacheMode: reprise.CacheClient})
+		once := r.fresh(sm, caching)
+		defer once.Free()
+		if !r.again(sm, caching, once) || once.Resumable() != (version < tls.VersionTLS13) {
+			t.Errorf("a client that caches: resumable again %v", once.Resumable())
 		}
 	})
 }
@@ -837,28 +847,22 @@ func manualB1(t *testing.T) {
 		t.Run("replaced", func(t *testing.T) {
 			r.t = t
 			off := manager(t, reprise.Config{CacheMode: reprise.CacheOff})
-			first, _ := r.connect(off, off, r.server, r.client, nil)
-			one := wait(t, first)
 			nc, ns := pipe(t)
 			client, server := off.Client(nc, r.client), off.Server(ns, r.server)
-			if err := client.SetSession(one); err != nil {
-				t.Fatal(err)
-			}
-			one.Free() // the new connection holds it now
-			first.Close()
-			first.Free()
 			handshakes(t, client, server)
-			if reused, why := client.SessionReused(); !reused {
-				t.Fatalf("not resumed: %v", why)
-			}
 			lent := client.Session()
-			whole := encoded(t, lent)
-			talk(t, client, server) // in TLS 1.3 brings the next session
+			talk(t, client, server) // in TLS 1.3 brings a session to resume
 			if now := client.Session(); (now != lent) != (version == tls.VersionTLS13) {
 				t.Errorf("the connection's session went from %v to %v", lent, now)
 			}
-			if !bytes.Equal(encoded(t, lent), whole) {
-				t.Error("a new ticket took the old session from its reader")
+			if err := lent.UpRef(); err != nil {
+				t.Fatalf("a new ticket took the old session from its reader: %v", err)
+			}
+			lent.Free()
+			client.Close()
+			client.Free()
+			if err := lent.UpRef(); !errors.Is(err, reprise.ErrFreed) {
+				t.Errorf("the session outlived its connection: %v", err)
 			}
 		})
 	})
