@@ -45,22 +45,23 @@ var errTooBig = errors.New("reprise: session is too big for the cache")
 // insert caches s, which its caller made sure is m's. added is false if s
 // itself was there. Who calls it tells of what is gone.
 func (c *sessionCache) insert(s *Session, limit int) (added bool, gone []removal, err error) {
-	key, ok := s.cacheKey()
-	if !ok {
-		return false, nil, ErrNotResumable
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.m.closed.Load() { // asked under the lock: what comes before Close's flush is flushed
+	switch {
+	case c.m.closed.Load():
 		return false, nil, ErrClosed
-	}
-	if s.inCache.Load() {
+	case s.notResumable.Load():
+		return false, nil, ErrNotResumable
+	case s.inCache.Load():
 		return false, nil, nil
-	}
-	if !s.hold() {
+	case !s.hold():
 		return false, nil, ErrFreed
 	}
-	s.inCache.Store(true) // before packing: a setter that comes later waits for the lock and packs again
+	key, ok := s.enter() // before packing: a setter that comes later waits for the lock and packs again
+	if !ok {
+		s.release()
+		return false, nil, ErrNotResumable
+	}
 	packed, err := s.pack(c.buf[:0])
 	defer c.wipeScratch(packed)
 	if err == nil && len(packed) > cache.MaxValue {
@@ -261,19 +262,6 @@ func (c *sessionCache) update(s *Session) {
 	c.live[key] = l
 }
 
-// rekey changes what an entry is found by, which a cached session refuses.
-func (c *sessionCache) rekey(s *Session, change func()) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s.inCache.Load() {
-		return ErrCached
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-	return nil
-}
-
 func (c *sessionCache) has(key cache.Key) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -301,6 +289,18 @@ func (c *sessionCache) next(cursor uint64) (*Session, uint64) {
 		}
 		cursor = next
 	}
+}
+
+// enter marks s cached and returns its key, which stays as it is from now on;
+// false if s has no id.
+func (s *Session) enter() (cache.Key, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.f.ID) == 0 {
+		return cache.Key{}, false
+	}
+	s.inCache.Store(true)
+	return cache.MakeKey(s.f.Version, s.f.ID)
 }
 
 // cacheKey is what a cache finds s by; false if s has no id.

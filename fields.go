@@ -439,12 +439,14 @@ func (s *Session) setSecret(change func()) error {
 	return nil
 }
 
-// rekey changes what the cache finds the session by.
+// rekey changes what a cache finds the session by, unless one does.
 func (s *Session) rekey(change func()) error {
-	if m := s.owner.Load(); m != nil {
-		return m.cache.rekey(s, change)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inCache.Load() {
+		return ErrCached
 	}
-	s.set(change)
+	change()
 	return nil
 }
 
