@@ -91,6 +91,7 @@ type scene struct {
 	edit           func(*asn1sess.Session)                       // of the client's session
 	offer          func(*reprise.Session) *reprise.Session       // what SetSession gets
 	late           func(cm *reprise.Manager, s *reprise.Session) // after SetSession
+	secret         []byte                                        // of the session, once played
 }
 
 type verdict struct {
@@ -106,6 +107,7 @@ func (s *scene) play() (server, client verdict) {
 	c1, s1 := s.connect(sm, cm, s.sc, s.cc, nil)
 	session := wait(s.t, c1)
 	defer session.Free()
+	s.secret, _ = session.MasterKey()
 	c1.Close()
 	s1.Close()
 	if s.between != nil {
@@ -456,7 +458,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func checkReason(t *testing.T, row reasonRow, version uint16) {
+// newScene sets the scene for a row.
+func newScene(t *testing.T, row reasonRow, version uint16) *scene {
 	r, clock := newRig(t), new(shiftedClock)
 	s := &scene{
 		rig: r, version: version, clock: clock,
@@ -467,7 +470,11 @@ func checkReason(t *testing.T, row reasonRow, version uint16) {
 	if s.server2 != nil {
 		s.server2.Time = clock.Now
 	}
-	server, client := s.play()
+	return s
+}
+
+func checkReason(t *testing.T, row reasonRow, version uint16) {
+	server, client := newScene(t, row, version).play()
 	seen := []verdict{serverSide: server, clientSide: client}[row.side]
 	if seen.why != row.reason || seen.reused != (row.reason == reprise.Resumed) {
 		t.Errorf("reused %v, %q; server %q, client %q", seen.reused, seen.why, server.why, client.why)
