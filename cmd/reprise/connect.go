@@ -72,7 +72,7 @@ session of --sess-in did not resume; 3 if a connection could not be made.`,
 	f.StringVar(&flags.sessIn, "sess-in", "", "offer the session in this PEM `file` first")
 	f.StringVar(&flags.sessOut, "sess-out", "", "write the last session that came to this `file`")
 	f.UintVar(&flags.reconnect, "reconnect", 0, "connect `n` more times, each with the session of the one before")
-	f.DurationVar(&flags.wait, "wait", 2*time.Second, "how long to wait for a session after each handshake")
+	f.DurationVar(&flags.wait, "wait", 2*time.Second, "wait so long for a session after each handshake")
 	f.BoolVar(&flags.json, "json", false, "print JSON")
 	return cmd
 }
@@ -101,7 +101,9 @@ func connect(cmd *cobra.Command, address string, flags *connectFlags) error {
 	for n := range flags.reconnect + 1 {
 		var facts connectionFacts
 		if facts, err = d.connect(cmd.Context()); err != nil {
-			err = fmt.Errorf("connection %d: %w", n+1, err)
+			if n > 0 {
+				err = fmt.Errorf("connection %d: %w", n+1, err)
+			}
 			break
 		}
 		result.Connections = append(result.Connections, facts)
@@ -280,7 +282,20 @@ func notResumed(file string, s *reprise.Session, facts *connectionFacts) error {
 	if facts.NotOffered != "" {
 		return fmt.Errorf("%s: %s", file, facts.NotOffered)
 	}
-	return fmt.Errorf("%s: session %s not resumed: %v", file, s.Fingerprint(), facts.Reason)
+	hint := ""
+	switch facts.Reason {
+	case reprise.OtherVersion:
+		hint = fmt.Sprintf(" (it is of %s, the connection %s: see --tls)", tls.VersionName(s.ProtocolVersion()), facts.Version)
+	case reprise.OtherName:
+		hint = fmt.Sprintf(" (it was made for %q: see --server-name)", s.Hostname())
+	case reprise.OtherSuite:
+		hint = fmt.Sprintf(" (it goes with %s, the server chose %s)", tls.CipherSuiteName(s.CipherSuite()), facts.Suite)
+	case reprise.Expired:
+		if e, ok := s.ExpiresAt(); ok {
+			hint = fmt.Sprintf(" (it was good until %s)", e.Format(time.DateTime))
+		}
+	}
+	return fmt.Errorf("%s: session %s not resumed: %v%s", file, s.Fingerprint(), facts.Reason, hint)
 }
 
 func printConnection(out *printer, n uint, f *connectionFacts) {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // run runs the command line and returns the exit code. Verbs end when ctx does.
@@ -29,17 +31,17 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SuggestionsMinimumDistance = 2 // letters; cobra sets it in its own search only
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(helpTemplate)
 	root.SetVersionTemplate("reprise {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w (try '%s --help')", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newTour(), newServe(), newConnect())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		completion.Short = "write a completion script for a shell"
+		completion.Args, completion.RunE = knownVerb, root.RunE
 	}
 	return root
 }
@@ -83,6 +85,19 @@ func arguments(n int, what string) cobra.PositionalArgs {
 		}
 		return usagef("%s takes %s, not %d arguments (try '%s --help')", cmd.Name(), what, len(args), cmd.CommandPath())
 	}
+}
+
+// flagError tells what a flag wants, without the parser's own words.
+func flagError(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		wants := map[string]string{
+			"int": "a whole number", "uint": "a whole number from 0", "duration": "a duration, such as 90s or 2h", "bool": "true or false",
+		}
+		flag := invalid.GetFlag()
+		return usagef("--%s takes %s, not %q", flag.Name, wants[flag.Value.Type()], invalid.GetValue())
+	}
+	return usagef("%w (try '%s --help')", err, cmd.CommandPath())
 }
 
 func version() string {

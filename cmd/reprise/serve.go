@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -15,7 +16,7 @@ import (
 )
 
 // shutdownLimit bounds how long requests may go on after a signal.
-const shutdownLimit = 3 * time.Second
+const shutdownLimit = time.Second
 
 type serveFlags struct {
 	listen    string
@@ -50,8 +51,8 @@ Both are HTML, or JSON with ?format=json or Accept: application/json. Without
 	f.StringVar(&flags.listen, "listen", "127.0.0.1:8443", "`address` to listen on, port 0 for any")
 	f.StringVar(&flags.cert, "cert", "", "PEM `file` of the certificate and its chain")
 	f.StringVar(&flags.key, "key", "", "PEM `file` of its key")
-	f.BoolVar(&flags.noTickets, "no-tickets", false, "keep sessions in the cache, give clients a handle in place of a ticket")
-	f.IntVar(&flags.cacheSize, "cache-size", reprise.DefaultCacheSize, "how many sessions to cache, -1 for no limit")
+	f.BoolVar(&flags.noTickets, "no-tickets", false, "keep sessions in the cache; clients get a handle, no ticket")
+	f.IntVar(&flags.cacheSize, "cache-size", reprise.DefaultCacheSize, "cache `n` sessions at most, -1 for no limit")
 	f.DurationVar(&flags.timeout, "timeout", reprise.DefaultTimeout, "how long a session may be resumed")
 	f.StringVar(&flags.contextID, "context-id", "", "session id context, at most 32 bytes of `text`")
 	return cmd
@@ -110,7 +111,7 @@ func serve(cmd *cobra.Command, flags *serveFlags) error {
 type complaints struct{ cmd *cobra.Command }
 
 func (c complaints) Write(line []byte) (int, error) {
-	complain(c.cmd.ErrOrStderr(), fmt.Errorf("%s", line))
+	complain(c.cmd.ErrOrStderr(), errors.New(strings.TrimSpace(string(line))))
 	return len(line), nil
 }
 
