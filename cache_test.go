@@ -118,7 +118,7 @@ func TestUnpackedAgain(t *testing.T) {
 	if _, err := m.Add(s); err != nil {
 		t.Fatal(err)
 	}
-	f, rec := cloneFields(&s.f), cloneRecord(&s.rec)
+	f, rec := s.f.Clone(), cloneRecord(&s.rec)
 	held := weak.Make(s)
 	s.Free()
 	s = nil
