@@ -140,7 +140,8 @@ func (m *Manager) toTLS(s *Session) (*tls.SessionState, error) {
 		st.EarlyData = f.MaxEarlyData == math.MaxUint32
 		st.ALPN = string(f.ALPN)
 	}
-	st.UseBy = uint64(max(addSeconds(f.Time, clientLifetime(f)), 0))
+	// The whole last second counts: crypto/tls compares with fractions.
+	st.UseBy = uint64(max(addSeconds(addSeconds(f.Time, clientLifetime(f)), 1), 0))
 	if f.Peer != nil {
 		st.Peer = append([][]byte{f.Peer}, s.rec.Chain...)
 	}
