@@ -23,7 +23,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "reprise",
 		Short: "TLS sessions as libssl has them, on crypto/tls",
-		Long: "TLS sessions as libssl has them (SSL_SESSION, its cache, its files), on crypto/tls.\n" +
+		Long: "TLS sessions as libssl has them (SSL_SESSION, its cache, its files), in Go.\n" +
 			"New here? Start with: reprise tour",
 		Version:       version(),
 		Args:          knownVerb,
@@ -36,13 +36,9 @@ func newRoot() *cobra.Command {
 	root.SetUsageTemplate(helpTemplate)
 	root.SetVersionTemplate("reprise {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newTour(), newServe(), newConnect())
+	root.AddCommand(newTour(), newServe(), newConnect(), newShow(), newConvert(), newExplain(), newCompletion())
 	root.SetHelpCommand(newHelp(root))
-	root.InitDefaultCompletionCmd()
-	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		completion.Short = "write a completion script for a shell"
-		completion.Args, completion.RunE = knownVerb, root.RunE
-	}
+	complete(root)
 	return root
 }
 

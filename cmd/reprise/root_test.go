@@ -9,18 +9,29 @@ import (
 )
 
 func TestHelp(t *testing.T) {
+	var verbs []string
+	for _, c := range newRoot().Commands() {
+		if c.Name() != "help" {
+			verbs = append(verbs, c.Name())
+		}
+	}
 	for _, args := range [][]string{{}, {"help"}, {"--help"}} {
 		code, stdout, stderr := command(t, args...)
 		if code != exitGood || stderr != "" || strings.Count(stdout, "\n") > 24 {
 			t.Errorf("%q: exit code %d, %d lines, stderr %q", args, code, strings.Count(stdout, "\n"), stderr)
 		}
-		for _, verb := range []string{"tour", "serve", "connect", "help", "exit codes"} {
+		for line := range strings.Lines(stdout) {
+			if len(line) > 80+len("\n") {
+				t.Errorf("%q: a line of %d columns: %s", args, len(line), line)
+			}
+		}
+		for _, verb := range append(verbs, "help", "exit codes") {
 			if !strings.Contains(stdout, verb) {
 				t.Errorf("%q does not tell of %q", args, verb)
 			}
 		}
 	}
-	for _, verb := range []string{"tour", "serve", "connect"} {
+	for _, verb := range verbs {
 		_, help, _ := command(t, "help", verb)
 		_, flag, _ := command(t, verb, "--help")
 		if help != flag || !strings.Contains(help, "reprise "+verb) {

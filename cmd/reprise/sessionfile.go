@@ -45,14 +45,22 @@ func readSession(name string) (*reprise.Session, error) {
 	return s, nil
 }
 
-// writeSession writes s as PEM, readable by its owner only: the whole file or
-// nothing, whatever was there before.
-func writeSession(name string, s *reprise.Session) (err error) {
+// writeSession writes s as PEM, readable by its owner only.
+func writeSession(name string, s *reprise.Session) error {
 	data, err := s.MarshalPEM()
 	if err != nil {
 		return err
 	}
 	defer clear(data)
+	return writeFile(name, data)
+}
+
+// writeFile writes a file that its owner only can read: the whole file or
+// nothing, whatever was there before.
+func writeFile(name string, data []byte) (err error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return os.WriteFile(name, data, 0o600) // a device or a pipe is written to, not replaced
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".reprise-*") // mode 0600
 	if err != nil {
 		return err

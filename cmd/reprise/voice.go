@@ -20,7 +20,8 @@ import (
 //     full stop; where there is a way out, a hint follows in parentheses;
 //   - what came from the network or from a file is printed without control characters;
 //   - colour only on a terminal, and never with NO_COLOR: it repeats what the words say;
-//   - secrets are printed nowhere: sessions are named by fingerprint.
+//   - secrets are printed only where --secrets or convert asks for them: sessions
+//     are named by fingerprint.
 
 // Exit codes.
 const (
