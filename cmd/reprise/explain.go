@@ -255,7 +255,7 @@ func (e *explanation) conclusion() string {
 	case e.Resumes == statusNo:
 		return "it would not resume"
 	}
-	return "a client would offer it (give HOST:PORT to see whether the server takes it)"
+	return "no check is against it (give HOST:PORT to see whether it resumes)"
 }
 
 // config checks the flags and makes the client's configuration of them.

@@ -112,7 +112,11 @@ func TestExplainText(t *testing.T) {
 	if code != exitFinding || stderr != "" || !strings.HasSuffix(stdout, "\nit would not resume\n") {
 		t.Errorf("exit code %d, %q:\n%s", code, stderr, stdout)
 	}
-	for line := range strings.Lines(stdout) {
+	_, good, _ := command(t, "explain", c.file, "--ca", c.ca)
+	if !strings.Contains(good, "\nno check is against it (") {
+		t.Errorf("the conclusion is another:\n%s", good)
+	}
+	for line := range strings.Lines(stdout + good) {
 		if len(line) > 81 {
 			t.Errorf("a line of %d columns: %s", len(line), line)
 		}
