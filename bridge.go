@@ -22,7 +22,7 @@ type origin struct {
 	policy    []byte
 	firstAuth int64
 	lineage   []byte
-	user      []byte // the application's data, carried over from the session that was resumed
+	user      []byte // the application's data, carried over from the session that was resumed; the new one takes it over
 	ticket    []byte // client only
 	verified  bool   // the peer's chain was verified in this handshake or the one it resumes
 }
@@ -96,7 +96,7 @@ func (m *Manager) fromConnection(cs *tls.ConnectionState, o *origin) *Session {
 			KexGroup:  uint32(o.curve),
 		},
 		rec: appdata.Record{
-			FirstAuth: o.firstAuth, Lineage: slices.Clone(o.lineage), Policy: slices.Clone(o.policy), User: slices.Clone(o.user),
+			FirstAuth: o.firstAuth, Lineage: slices.Clone(o.lineage), Policy: slices.Clone(o.policy), User: o.user,
 		},
 	}
 	if len(cs.PeerCertificates) > 0 {

@@ -82,6 +82,16 @@ func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
 		st.m.settle(s, st.m.config.CacheMode.client())()
 		s.release()
 	}
+	st.mu.Lock()
+	st.tell() // now that it is cached and announced
+	st.mu.Unlock()
+}
+
+// tell wakes who waits for a session that the server sent.
+func (st *clientHandshake) tell() {
+	st.arrived = true
+	close(st.news)
+	st.news = make(chan struct{})
 }
 
 // receive makes what the server sent the connection's session and returns it
@@ -92,7 +102,7 @@ func (st *clientHandshake) receive(cs *tls.ClientSessionState) *Session {
 		return nil
 	}
 	if st.resumed && slices.Equal(ticket, st.offer.Ticket()) {
-		st.attach(st.offer, true)
+		st.attach(st.offer)
 		return nil
 	}
 	o := st.origin()
@@ -103,7 +113,7 @@ func (st *clientHandshake) receive(cs *tls.ClientSessionState) *Session {
 		return nil
 	}
 	s.start(libraryRef)
-	st.attach(s, true)
+	st.attach(s)
 	return s
 }
 
@@ -122,18 +132,13 @@ func (st *clientHandshake) origin() *origin {
 	return o
 }
 
-// attach makes s the connection's session; arrived says that the server sent it.
-func (st *clientHandshake) attach(s *Session, arrived bool) {
-	if s != st.session {
-		if !s.hold() {
-			return
-		}
-		st.session.release()
-		st.session = s
+// attach makes s the connection's session.
+func (st *clientHandshake) attach(s *Session) {
+	if s == st.session || !s.hold() {
+		return
 	}
-	st.arrived = st.arrived || arrived
-	close(st.news)
-	st.news = make(chan struct{})
+	st.session.release()
+	st.session = s
 }
 
 // finish ends a completed handshake. The callbacks that follow from it are in
@@ -143,22 +148,25 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	defer st.mu.Unlock()
 	st.finished, st.resumed, st.state = true, cs.DidResume, *cs
 	st.reason = st.final()
-	st.count()
-	callbacks = func() {}
+	callbacks = st.count()
 	if st.received != nil {
 		if s := st.receive(st.received); s != nil {
-			callbacks = st.m.settle(s, st.m.config.CacheMode.client())
+			callbacks = then(callbacks, st.m.settle(s, st.m.config.CacheMode.client()))
 			s.release()
 		}
 		st.received = nil
+		st.tell()
 	}
 	switch {
 	case st.session != nil:
 	case st.resumed:
-		st.attach(st.offer, cs.Version < tls.VersionTLS13)
+		st.attach(st.offer)
+		if cs.Version < tls.VersionTLS13 {
+			st.tell()
+		}
 	default:
 		bare := st.m.fromConnection(cs, st.origin()).start(libraryRef)
-		st.attach(bare, false)
+		st.attach(bare)
 		bare.release()
 	}
 	if st.resumed && cs.Version == tls.VersionTLS13 && st.m.config.CacheMode.client() && st.offer.hold() {
@@ -178,12 +186,12 @@ func (st *clientHandshake) spend(before func()) (callbacks func()) {
 	}
 }
 
-func (st *clientHandshake) count() {
-	st.m.stats.connectGood.Add(1)
+func (st *clientHandshake) count() (callbacks func()) {
 	st.m.stats.outcome(st.reason)
 	if st.offered && st.reason != Resumed {
 		st.m.stats.misses.Add(1)
 	}
+	return st.m.flushAfter(st.m.stats.connectGood.Add(1))
 }
 
 // final is why the handshake did not resume, told from what was negotiated.

@@ -3,6 +3,7 @@ package reprise
 import (
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,12 +27,22 @@ const maxLifetime = 7 * 24 * time.Hour
 // Config configures a Manager. The zero value is libssl's default, with
 // session tickets under a key of this process. New copies it.
 type Config struct {
-	// CacheMode says whose sessions are cached; the zero value is CacheServer.
+	// CacheMode says whose sessions are cached, and how; the zero value is CacheServer.
 	CacheMode CacheMode
 
 	// CacheSize is how many sessions are cached: 0 means DefaultCacheSize, a
-	// negative number no limit. (SSL_CTX_sess_set_cache_size)
+	// negative number no limit. At the limit the session that expires first
+	// goes. (SSL_CTX_sess_set_cache_size)
 	CacheSize int
+
+	// CacheBytes is how many bytes the cache's entries may take, their
+	// bookkeeping included: 0 means no limit but CacheSize.
+	CacheBytes int64
+
+	// FlushEvery is after how many finished handshakes of a side all expired
+	// sessions are flushed; libssl's number is 255. 0 means that they go little
+	// by little, two for each session that is added. NoAutoClear turns both off.
+	FlushEvery int
 
 	// Timeout is how long a new session may be resumed, in whole seconds: 0
 	// means DefaultTimeout, at most seven days. (SSL_CTX_set_timeout)
@@ -68,6 +79,23 @@ type Config struct {
 	// nothing resumes. (SSL_OP_NO_TICKET)
 	NoTickets bool
 
+	// SingleUse lets a session that this server keeps resume once: the first
+	// handshake to complete takes it, another one that used it fails. It wants
+	// NoTickets, and the listener or connection level: a server that cannot see
+	// handshakes complete resumes none of these sessions.
+	SingleUse bool
+
+	// HandleKey authenticates handles, so that a forged one costs no more than a
+	// MAC: 32 random bytes, the same in all processes that find each other's
+	// sessions through OnLookup. nil means a key of this process.
+	HandleKey []byte
+
+	// GenerateID makes the id of a session that this server keeps, 1 to 32
+	// bytes, in place of an authenticated handle. An id that is cached already
+	// is asked for again, ten times at most. It must be safe for concurrent use.
+	// (SSL_CTX_set_generate_session_id)
+	GenerateID func() ([]byte, error)
+
 	// IgnoreUnexpectedEOF lets a session survive a peer that ends the
 	// connection without close_notify. (SSL_OP_IGNORE_UNEXPECTED_EOF)
 	IgnoreUnexpectedEOF bool
@@ -84,6 +112,14 @@ type Config struct {
 	// (SSL_CTX_sess_set_remove_cb)
 	OnRemove func(*Session, Cause)
 
+	// OnLookup is asked for a session that this server does not find in its
+	// cache, by version and id, with no lock held; nil means that there is none.
+	// It is asked for handles that authenticate only, unless GenerateID makes
+	// them. The reference that comes with the session is the Manager's from then
+	// on: UpRef first what is to be kept. The session is cached, unless the mode
+	// has NoInternalStore. (SSL_CTX_sess_set_get_cb)
+	OnLookup func(version uint16, id []byte) *Session
+
 	// Time is the clock; nil means time.Now.
 	Time func() time.Time
 
@@ -97,56 +133,68 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// CacheMode says whose sessions a Manager caches. Its zero value is libssl's
-// default.
+// CacheMode says whose sessions a Manager caches: one of the first four, and
+// any of the flags after them. Its zero value is libssl's default.
 //
 // It is the mode of SSL_CTX_set_session_cache_mode; OpenSSL gives its number.
 type CacheMode uint16
 
 // Cache modes.
 const (
-	CacheServer CacheMode = iota // SSL_SESS_CACHE_SERVER
-	CacheOff                     // SSL_SESS_CACHE_OFF
-	CacheClient                  // SSL_SESS_CACHE_CLIENT
-	CacheBoth                    // SSL_SESS_CACHE_BOTH
+	CacheServer CacheMode = 0 // SSL_SESS_CACHE_SERVER
+	CacheOff    CacheMode = 1 // SSL_SESS_CACHE_OFF
+	CacheClient CacheMode = 2 // SSL_SESS_CACHE_CLIENT
+	CacheBoth   CacheMode = 3 // SSL_SESS_CACHE_BOTH
+
+	NoAutoClear      CacheMode = 0x080 // SSL_SESS_CACHE_NO_AUTO_CLEAR: expired sessions stay until Flush
+	NoInternalLookup CacheMode = 0x100 // SSL_SESS_CACHE_NO_INTERNAL_LOOKUP: servers ask OnLookup only
+	NoInternalStore  CacheMode = 0x200 // SSL_SESS_CACHE_NO_INTERNAL_STORE: only Add caches; OnNew is told all the same
+	NoInternal       CacheMode = 0x300 // SSL_SESS_CACHE_NO_INTERNAL: both
+	UpdateTime       CacheMode = 0x400 // SSL_SESS_CACHE_UPDATE_TIME: a session's time is when it is cached
+
+	cacheSides = 0x003
+	cacheFlags = NoAutoClear | NoInternal | UpdateTime
 )
 
 // OpenSSL returns the mode in libssl's numbers.
 func (c CacheMode) OpenSSL() int {
-	switch c {
-	case CacheServer:
-		return 2
-	case CacheClient:
-		return 1
-	case CacheBoth:
-		return 3
-	}
-	return 0
+	side := [...]int{CacheServer: 2, CacheOff: 0, CacheClient: 1, CacheBoth: 3}[c&cacheSides]
+	return side | int(c&cacheFlags)
 }
 
-func (c CacheMode) server() bool { return c == CacheServer || c == CacheBoth }
-func (c CacheMode) client() bool { return c == CacheClient || c == CacheBoth }
+func (c CacheMode) server() bool { return c&cacheSides == CacheServer || c&cacheSides == CacheBoth }
+func (c CacheMode) client() bool { return c&cacheSides == CacheClient || c&cacheSides == CacheBoth }
 
-// String returns the mode's name.
+// String returns the mode in words: "server", "both, no internal store".
 func (c CacheMode) String() string {
-	switch c {
-	case CacheServer:
-		return "server"
-	case CacheOff:
-		return "off"
-	case CacheClient:
-		return "client"
-	case CacheBoth:
-		return "both"
+	name := [...]string{CacheServer: "server", CacheOff: "off", CacheClient: "client", CacheBoth: "both"}[c&cacheSides]
+	for _, f := range []struct {
+		bit  CacheMode
+		name string
+	}{{NoAutoClear, "no auto clear"}, {NoInternalLookup, "no internal lookup"}, {NoInternalStore, "no internal store"}, {UpdateTime, "update time"}} {
+		if c&f.bit != 0 {
+			name += ", " + f.name
+		}
 	}
-	return fmt.Sprintf("cache mode %d", uint16(c))
+	if rest := c &^ (cacheSides | cacheFlags); rest != 0 {
+		name += fmt.Sprintf(", %#x", uint16(rest))
+	}
+	return name
 }
 
 // validate reports what of c cannot be.
 func (c *Config) validate() error {
 	switch {
-	case c.CacheMode > CacheBoth:
+	case c.CacheMode&^(cacheSides|cacheFlags) != 0:
 		return fmt.Errorf("reprise: Config.CacheMode: %v is none", c.CacheMode)
+	case c.CacheBytes < 0:
+		return fmt.Errorf("reprise: Config.CacheBytes: %d is negative", c.CacheBytes)
+	case c.FlushEvery < 0:
+		return fmt.Errorf("reprise: Config.FlushEvery: %d is negative", c.FlushEvery)
+	case c.SingleUse && !c.NoTickets:
+		return errors.New("reprise: Config.SingleUse: a ticket can be copied: it wants NoTickets")
+	case c.HandleKey != nil && len(c.HandleKey) != handleKeyLen:
+		return fmt.Errorf("reprise: Config.HandleKey: %d bytes, not %d", len(c.HandleKey), handleKeyLen)
 	case c.Timeout < 0 || c.Timeout > maxLifetime:
 		return fmt.Errorf("reprise: Config.Timeout: %v is not between 0 and seven days (RFC 8446, section 4.6.1)", c.Timeout)
 	case c.Timeout > 0 && c.Timeout < time.Second:
@@ -163,6 +211,9 @@ func (c *Config) populate() {
 		c.CacheSize = DefaultCacheSize
 	} else if c.CacheSize < 0 {
 		c.CacheSize = math.MaxInt
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = math.MaxInt64
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -187,6 +238,9 @@ func (c *Config) populate() {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 }
+
+// autoClears reports whether expired sessions go as others come.
+func (c *Config) autoClears() bool { return c.CacheMode&NoAutoClear == 0 && c.FlushEvery == 0 }
 
 // clientCAs returns the pool that ClientCAsPEM describes, nil if it is empty.
 func (c *Config) clientCAs() (*x509.CertPool, error) {

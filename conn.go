@@ -18,6 +18,9 @@ import (
 var (
 	// ErrServerSide: a session can be set on a client's connection only.
 	ErrServerSide = errors.New("reprise: SetSession on a server's connection: the client offers sessions, the server finds them")
+	// ErrReplayed: the client resumed a session that serves once (Config.SingleUse) and that
+	// another handshake took first. The connection is closed.
+	ErrReplayed = errors.New("reprise: session was used already: it serves once")
 	// ErrNoSession: the connection has no session that can be resumed, and will get none.
 	ErrNoSession = errors.New("reprise: the server gave no session that can be resumed")
 )
@@ -154,6 +157,10 @@ func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
 	if l.good {
 		cs := l.tls.ConnectionState()
 		callbacks = l.finish(&cs)
+		if l.server != nil && l.server.replayed() {
+			l.err, l.good = ErrReplayed, false
+			l.tls.Close()
+		}
 	} else {
 		l.fail()
 	}
@@ -269,7 +276,12 @@ func (c *Conn) AcquireSession() *Session {
 // It is SSL_session_reused.
 func (c *Conn) SessionReused() (bool, Reason) {
 	l := c.link.Load()
-	if !l.done.Load() || !l.good {
+	switch {
+	case !l.done.Load():
+		return false, NothingOffered
+	case errors.Is(l.err, ErrReplayed):
+		return false, Replayed
+	case !l.good:
 		return false, NothingOffered
 	}
 	if l.client != nil {

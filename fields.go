@@ -422,6 +422,7 @@ func (s *Session) FirstAuthentication() time.Time {
 func (s *Session) set(change func()) {
 	s.mu.Lock()
 	change()
+	s.edits++
 	s.mu.Unlock()
 	s.changed()
 }
@@ -434,6 +435,7 @@ func (s *Session) setSecret(change func()) error {
 		return ErrFreed
 	}
 	change()
+	s.edits++
 	s.mu.Unlock()
 	s.changed()
 	return nil
@@ -447,6 +449,7 @@ func (s *Session) rekey(change func()) error {
 		return ErrCached
 	}
 	change()
+	s.edits++
 	return nil
 }
 

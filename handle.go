@@ -3,7 +3,12 @@ package reprise
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"io"
+	"slices"
+
+	"github.com/reprise-tls/reprise/internal/cache"
 )
 
 // A handle is what a client holds of a session that the server keeps: the
@@ -18,16 +23,21 @@ import (
 const (
 	handleLen    = MaxSessionIDLength
 	handleMACLen = 16
+	handleKeyLen = 32
 )
 
 type handles struct {
-	key  [32]byte
+	key  []byte
 	rand io.Reader
 }
 
-func newHandles(rand io.Reader) (*handles, error) {
-	h := &handles{rand: rand}
-	_, err := io.ReadFull(rand, h.key[:])
+func newHandles(c *Config) (*handles, error) {
+	h := &handles{key: slices.Clone(c.HandleKey), rand: c.Rand}
+	if h.key != nil {
+		return h, nil
+	}
+	h.key = make([]byte, handleKeyLen)
+	_, err := io.ReadFull(h.rand, h.key)
 	return h, err
 }
 
@@ -46,7 +56,38 @@ func (h *handles) ours(handle []byte) bool {
 }
 
 func (h *handles) mac(handle []byte) []byte {
-	mac := hmac.New(sha256.New, h.key[:])
+	mac := hmac.New(sha256.New, h.key)
 	mac.Write(handle[:handleLen-handleMACLen])
 	return mac.Sum(nil)[:handleMACLen]
+}
+
+// idTries is how often an id that is taken is replaced, as in libssl.
+const idTries = 10
+
+var errIDConflict = errors.New("reprise: session id is taken, ten times in a row")
+
+// newID makes the id of a session that the server keeps, one that no cached
+// session has.
+func (m *Manager) newID(version uint16) ([]byte, error) {
+	for range idTries {
+		id, err := m.generateID()
+		if err != nil {
+			return nil, err
+		}
+		key, ok := cache.MakeKey(version, id)
+		if !ok || len(id) == 0 {
+			return nil, fmt.Errorf("reprise: Config.GenerateID made an id of %d bytes: 1 to %d", len(id), MaxSessionIDLength)
+		}
+		if !m.cache.has(key) && !m.probation.has(key) {
+			return slices.Clone(id), nil
+		}
+	}
+	return nil, errIDConflict
+}
+
+func (m *Manager) generateID() ([]byte, error) {
+	if f := m.config.GenerateID; f != nil {
+		return f()
+	}
+	return m.handles.make()
 }

@@ -595,6 +595,7 @@ func TestDupDecided(t *testing.T) {
 		"refs": "the copy has one of its own", "owner": "the copy has no Manager", "inCache": "nor a cache",
 		"mu": "a lock", "secrets": "its own", "track": "its own",
 		"notResumable": "copied", "f": "copied", "rec": "copied", "values": "copied", "certs": "shared, never written", "imported": "copied",
+		"edits": "belongs to the cache", "byHandle": "belongs to the cache",
 	}
 	typ := reflect.TypeFor[reprise.Session]()
 	for i := range typ.NumField() {

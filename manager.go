@@ -46,7 +46,7 @@ func New(config Config) (*Manager, error) {
 	if m.policies, err = newPolicies(&config); err != nil {
 		return nil, err
 	}
-	if m.handles, err = newHandles(config.Rand); err != nil {
+	if m.handles, err = newHandles(&config); err != nil {
 		return nil, err
 	}
 	m.cache = newSessionCache(m)
@@ -75,19 +75,20 @@ func (m *Manager) now() time.Time { return m.config.Time() }
 //
 // It is SSL_CTX_add_session.
 func (m *Manager) Add(s *Session) (added bool, err error) {
-	switch {
-	case m.closed.Load():
+	if m.closed.Load() {
 		return false, ErrClosed
-	case s.notResumable.Load():
+	}
+	if _, ok := s.cacheKey(); !ok || s.notResumable.Load() {
 		return false, ErrNotResumable
 	}
-	if _, ok := s.cacheKey(); !ok {
-		return false, ErrNotResumable
-	}
+	free := s.owner.Load() == nil
 	if !s.own(m) {
 		return false, ErrOtherManager
 	}
-	added, gone, err := m.cache.insert(s, m.config.CacheSize)
+	added, gone, err := m.cache.insert(s)
+	if err != nil && free {
+		s.owner.CompareAndSwap(m, nil)
+	}
 	m.cache.tell(gone)
 	return added, err
 }
@@ -122,6 +123,15 @@ func (m *Manager) Lookup(version uint16, id []byte) *Session {
 	return s
 }
 
+// Has reports whether a session of a version and id is cached, expired or not.
+// It costs less than Lookup.
+//
+// It is SSL_has_matching_session_id.
+func (m *Manager) Has(version uint16, id []byte) bool {
+	key, ok := cache.MakeKey(version, id)
+	return ok && m.cache.has(key)
+}
+
 // Flush removes every session that expired before t and returns how many: a
 // session goes when t is later than its time plus timeout, in whole seconds.
 // Lookups go on meanwhile.
@@ -146,7 +156,8 @@ func (m *Manager) Len() int { return m.cache.len() }
 // It is SSL_CTX_sessions.
 func (m *Manager) All() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
-		for s, cursor := m.cache.next(0); s != nil; s, cursor = m.cache.next(cursor) {
+		var at cursor
+		for s := m.cache.next(&at); s != nil; s = m.cache.next(&at) {
 			more := yield(s)
 			s.release()
 			if !more {
@@ -166,9 +177,12 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 	var gone []removal
 	if m.keeps(s) {
 		var err error
-		if _, gone, err = m.cache.insert(s, m.config.CacheSize); err != nil {
+		if _, gone, err = m.cache.insert(s); err != nil {
 			m.config.Logger.Warn("session not cached", "session", s, "err", err)
 		}
+	}
+	if m.config.autoClears() {
+		gone = append(gone, m.cache.clear(m.now().Unix())...)
 	}
 	return func() {
 		m.cache.tell(gone)
@@ -179,9 +193,28 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 	}
 }
 
-// keeps reports whether s is cached: tickets of a server are not, the client
-// has all there is.
-func (m *Manager) keeps(s *Session) bool { return s.HasTicket() || m.handles.ours(s.ID()) }
+// keeps reports whether s is cached: sessions that a server has in tickets are
+// not, there the client has all there is.
+func (m *Manager) keeps(s *Session) bool {
+	return m.config.CacheMode&NoInternalStore == 0 && (s.HasTicket() || s.byHandle)
+}
+
+// flushAfter returns what is to be done after a side's n-th finished handshake.
+func (m *Manager) flushAfter(n uint64) (callbacks func()) {
+	if every := m.config.FlushEvery; every > 0 && n%uint64(every) == 0 && m.config.CacheMode&NoAutoClear == 0 {
+		return func() { m.Flush(m.now()) }
+	}
+	return func() {}
+}
+
+// then runs callbacks in turn.
+func then(callbacks ...func()) func() {
+	return func() {
+		for _, f := range callbacks {
+			f()
+		}
+	}
+}
 
 func (s *Session) hasID() bool {
 	s.mu.RLock()

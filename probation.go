@@ -37,6 +37,12 @@ func (p *probation) add(key cache.Key, s *Session) {
 	p.packed.Put(key, p.arrival, packed)
 }
 
+func (p *probation) has(key cache.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.packed.Has(key)
+}
+
 func (p *probation) remove(key cache.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,5 +63,6 @@ func (p *probation) lookup(key cache.Key, m *Manager) *Session {
 		return nil
 	}
 	s.owner.Store(m)
+	s.byHandle = true
 	return s
 }

@@ -42,6 +42,9 @@ const (
 	ChainIncomplete
 	// EMSMismatch: the session has no extended master secret and the client now offers it (RFC 7627).
 	EMSMismatch
+	// Replayed: the session serves once (Config.SingleUse), and another handshake that used it
+	// completed first. The connection is closed.
+	Replayed
 	// Declined: the server was offered the session and did not resume it, for reasons of its own.
 	Declined
 
@@ -65,6 +68,7 @@ var reasonNames = [reasonCount]string{
 	OtherSuite:      "other suite",
 	ChainIncomplete: "chain incomplete",
 	EMSMismatch:     "extended master secret mismatch",
+	Replayed:        "replayed",
 	Declined:        "declined",
 }
 
@@ -108,7 +112,7 @@ const (
 	// CauseAlert: a fatal alert was sent or received on its connection, or the peer ended it
 	// without close_notify (see Config.IgnoreUnexpectedEOF).
 	CauseAlert
-	// CauseTaken: a client used it in TLS 1.3, where a session serves once.
+	// CauseTaken: it served once: a client used it in TLS 1.3, or Config.SingleUse.
 	CauseTaken
 	// CauseClosed: the Manager was closed.
 	CauseClosed

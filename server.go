@@ -132,7 +132,7 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, config *tls.Config,
 	if c.Time == nil {
 		c.Time = st.m.config.Time
 	}
-	if st.m.closed.Load() || st.m.config.NoTickets && !st.m.config.CacheMode.server() {
+	if st.m.closed.Load() || st.m.keepsNothing() {
 		c.SessionTicketsDisabled = true
 	}
 	if st.conn != nil {
@@ -141,17 +141,32 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, config *tls.Config,
 	return c
 }
 
+// keepsNothing reports whether a handle would lead nowhere.
+func (m *Manager) keepsNothing() bool {
+	return m.config.NoTickets && !m.config.CacheMode.server() && m.config.OnLookup == nil
+}
+
 // await ends the handshake of a connection that is only seen through its
 // *tls.Conn: ConnectionState waits for the handshake's lock.
 func (st *serverHandshake) await() { st.conclude(st.conn.ConnectionState()) }
 
 // conclude is finish for a connection whose state says whether it is complete.
 func (st *serverHandshake) conclude(cs tls.ConnectionState) {
-	if cs.HandshakeComplete {
-		st.finish(&cs)()
-	} else {
+	if !cs.HandshakeComplete {
 		st.fail()
+		return
 	}
+	st.finish(&cs)()
+	if st.replayed() {
+		st.conn.Close()
+	}
+}
+
+// replayed reports whether the handshake must not stand.
+func (st *serverHandshake) replayed() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.reason == Replayed
 }
 
 // unwrap is the UnwrapSession hook: it never ends a handshake. Nothing that it
@@ -169,12 +184,11 @@ func (st *serverHandshake) unwrap(identity []byte, cs tls.ConnectionState) (*tls
 }
 
 // consider opens and checks an identity. A session that was found in the cache
-// and has expired comes back, held, to be removed without a lock.
+// and has expired comes back, held, to be removed. No lock is held while the
+// application's code runs: crypto/tls calls for one identity at a time.
 func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (state *tls.SessionState, expired *Session) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.unproven = false
-	s, renew, reason := st.open(identity, cs)
+	o, reason := st.open(identity, cs)
+	s := o.session
 	if reason == Resumed {
 		st.verifyImported(s)
 		reason = st.check(s, cs)
@@ -185,6 +199,8 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 			reason = Undecodable
 		}
 	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	if reason != Resumed {
 		st.decline(reason)
 		if reason == Expired && s.inCache.Load() {
@@ -194,8 +210,15 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 		return nil, nil
 	}
 	st.candidate.release() // of an identity before this one, which crypto/tls passed over
-	st.candidate, st.renew, st.offered = s, renew, slices.Clone(identity)
+	st.candidate, st.unproven, st.renew, st.offered = s, o.unproven, o.renew, slices.Clone(identity)
 	return state, nil
+}
+
+// opened is what an identity stands for.
+type opened struct {
+	session  *Session // held
+	unproven bool     // it was on probation
+	renew    bool     // its ticket is to be replaced
 }
 
 // decline notes why an identity was not taken; the first one counts.
@@ -206,55 +229,92 @@ func (st *serverHandshake) decline(r Reason) {
 	st.m.config.Logger.Debug("session declined", "reason", r)
 }
 
-// open turns an identity into a session, held, or a reason.
-func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (s *Session, renew bool, r Reason) {
+// open turns an identity into a session, or a reason.
+func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (opened, Reason) {
 	if st.userHooks() {
 		return st.openUser(identity, cs)
 	}
 	if st.m.config.NoTickets || len(identity) == handleLen {
-		s, st.unproven, r = st.m.find(cs.Version, identity)
-		return s, false, r
+		return st.m.find(cs.Version, identity)
 	}
 	der, renew, err := st.m.config.Tickets.Open(identity)
 	switch {
 	case errors.Is(err, ticket.ErrUnknownKey):
-		return nil, false, UnknownKey
+		return opened{}, UnknownKey
 	case errors.Is(err, ticket.ErrForged):
-		return nil, false, Forged
+		return opened{}, Forged
 	case err != nil:
 		st.m.config.Logger.Warn("ticket not opened", "err", err)
-		return nil, false, Undecodable
+		return opened{}, Undecodable
 	}
 	defer clear(der)
-	if s, err = st.m.unseal(der); err != nil {
-		return nil, false, Undecodable
+	s, err := st.m.unseal(der)
+	if err != nil {
+		return opened{}, Undecodable
 	}
-	return s, renew, Resumed
+	return opened{session: s, renew: renew}, Resumed
 }
 
-// find looks a handle up. The version is part of the key: where only a session
-// of another version is cached, that is told.
-func (m *Manager) find(version uint16, handle []byte) (s *Session, unproven bool, r Reason) {
+// find looks a handle up: in the cache, among those on probation, elsewhere.
+func (m *Manager) find(version uint16, handle []byte) (opened, Reason) {
 	key, ok := cache.MakeKey(version, handle)
 	if !ok {
-		return nil, false, UnknownHandle
+		return opened{}, UnknownHandle
 	}
-	if s := m.cache.lookup(key, libraryRef); s != nil {
-		return s, false, Resumed
+	if m.config.CacheMode&NoInternalLookup == 0 {
+		if s := m.cache.lookup(key, libraryRef); s != nil {
+			return opened{session: s}, Resumed
+		}
+		m.stats.misses.Add(1)
 	}
 	if s := m.probation.lookup(key, m); s != nil {
-		return s, true, Resumed
+		return opened{session: s, unproven: true}, Resumed
 	}
-	m.stats.misses.Add(1)
+	if s := m.lookOutside(key, handle); s != nil {
+		return opened{session: s}, Resumed
+	}
+	return opened{}, m.missing(key.Version, handle)
+}
+
+// lookOutside asks OnLookup. What made the handle must be able to make one
+// that authenticates, or nobody is asked: a peer has proven nothing yet.
+func (m *Manager) lookOutside(key cache.Key, handle []byte) *Session {
+	f := m.config.OnLookup
+	if f == nil || m.config.GenerateID == nil && !m.handles.ours(handle) {
+		return nil
+	}
+	s := f(key.Version, slices.Clone(handle))
+	if s == nil {
+		return nil
+	}
+	defer s.Free() // the reference that came with it
+	if found, _ := s.cacheKey(); found != key || !s.Resumable() || !s.own(m) || !s.hold() {
+		m.config.Logger.Warn("OnLookup gave a session of no use", "session", s)
+		return nil
+	}
+	m.stats.callbackHits.Add(1)
+	if m.config.CacheMode&NoInternalStore == 0 && !m.closed.Load() {
+		_, gone, err := m.cache.insert(s)
+		if err != nil {
+			m.config.Logger.Warn("session not cached", "session", s, "err", err)
+		}
+		m.cache.tell(gone)
+	}
+	return s
+}
+
+// missing says why no session was found under a handle: where one of another
+// version is cached, that is told.
+func (m *Manager) missing(version uint16, handle []byte) Reason {
 	for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
-		if key, _ := cache.MakeKey(v, handle); m.cache.has(key) {
-			return nil, false, OtherVersion
+		if v != version && m.Has(v, handle) {
+			return OtherVersion
 		}
 	}
-	if !m.handles.ours(handle) {
-		return nil, false, Forged
+	if m.config.GenerateID == nil && !m.handles.ours(handle) {
+		return Forged
 	}
-	return nil, false, UnknownHandle
+	return UnknownHandle
 }
 
 // unseal makes a session of the DER in a ticket, with a library reference.
@@ -295,7 +355,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 	defer s.mu.RUnlock()
 	f, rec := &s.f, &s.rec
 	switch {
-	case s.notResumable.Load():
+	case s.notResumable.Load(), st.m.config.SingleUse && !st.watched:
 		return NotResumable
 	case f.Version != cs.Version:
 		return OtherVersion
@@ -378,7 +438,7 @@ func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState)
 // resumption goes on with the same session: its ticket stays unless it is to
 // be renewed.
 func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
-	if cs.DidResume && cs.Version < tls.VersionTLS13 && st.candidate != nil {
+	if cs.DidResume && cs.Version < tls.VersionTLS13 && st.candidate != nil && !st.m.config.SingleUse {
 		st.attach(st.candidate)
 		if st.renew {
 			return st.seal(st.candidate, cs, state)
@@ -427,12 +487,13 @@ func (st *serverHandshake) byHandle() bool { return st.m.config.NoTickets && !st
 
 // hand keeps s and returns the handle that the client gets.
 func (st *serverHandshake) hand(s *Session) ([]byte, error) {
-	handle, err := st.m.handles.make()
+	handle, err := st.m.newID(s.ProtocolVersion())
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	s.f.ID = slices.Clone(handle)
+	s.byHandle = true
 	s.mu.Unlock()
 	key, _ := s.cacheKey()
 	st.m.probation.add(key, s)
@@ -581,19 +642,40 @@ func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	if st.session == nil {
 		st.attachBare(cs)
 	}
+	callbacks = func() {}
+	if st.resumed && st.m.config.SingleUse {
+		callbacks = st.take()
+	}
 	st.candidate.release()
 	st.candidate = nil
-	st.m.stats.acceptGood.Add(1)
+	callbacks = then(callbacks, st.m.flushAfter(st.m.stats.acceptGood.Add(1)))
 	st.m.stats.outcome(st.reason)
-	callbacks = func() {}
-	if st.pending {
-		callbacks = st.m.prove(st.session)
+	if st.pending && st.reason != Replayed {
+		callbacks = then(callbacks, st.m.prove(st.session))
 	}
 	if st.pending = false; st.released {
 		st.session.release()
 		st.session = nil
 	}
 	return callbacks
+}
+
+// take takes the session that was resumed out of the cache, for good. Where
+// another handshake was first, this one must not stand.
+func (st *serverHandshake) take() (callbacks func()) {
+	key, _ := st.candidate.cacheKey()
+	st.candidate.notResumable.Store(true)
+	had, gone := st.m.cache.take(key, CauseTaken)
+	if had = st.m.probation.remove(key) || had; !had {
+		st.reason = Replayed
+		if key, ok := st.session.cacheKey(); ok && st.pending {
+			st.m.probation.remove(key)
+		}
+	}
+	if gone == nil {
+		return func() {}
+	}
+	return func() { st.m.cache.tell([]removal{*gone}) }
 }
 
 // attachBare gives a connection without a ticket the session that it has all

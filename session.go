@@ -79,11 +79,14 @@ type Session struct {
 	track atomic.Pointer[tracker]
 
 	mu      sync.RWMutex // guards all below; taken after the cache's lock, never before
+	edits   uint64       // counts changes, so that who packed a copy knows whether it is stale
 	f       asn1sess.Session
 	rec     appdata.Record
 	values  map[any]any
 	secrets *secrets
 	certs   peerCerts
+	// byHandle: a server keeps it and the client holds its id in place of a ticket. Set before it is shared.
+	byHandle bool
 	// imported: decoded from bytes that nobody vouches for; its peer is verified anew before use.
 	imported bool
 }
@@ -233,6 +236,7 @@ func (s *Session) SetValue(key, v any) {
 		}
 		s.values[key] = v
 	}
+	s.edits++
 	s.mu.Unlock()
 	s.changed()
 }
@@ -255,6 +259,13 @@ func (s *Session) Resumable() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return !s.notResumable.Load() && !s.secrets.wiped && (len(s.f.ID) > 0 || len(s.f.Ticket) > 0)
+}
+
+// edited returns how often s was changed.
+func (s *Session) edited() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.edits
 }
 
 // changed tells the cache that holds s, if any, that s is not what was packed.

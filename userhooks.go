@@ -37,33 +37,33 @@ func (st *serverHandshake) sealUser(s *Session, cs *tls.ConnectionState, state *
 
 // openUser has the application open an identity and reads the stamp. A state
 // without one was not made by a Manager: nothing says what it is bound to.
-func (st *serverHandshake) openUser(identity []byte, cs *tls.ConnectionState) (s *Session, renew bool, r Reason) {
+func (st *serverHandshake) openUser(identity []byte, cs *tls.ConnectionState) (opened, Reason) {
 	state, err := st.config.UnwrapSession(identity, *cs)
 	if err != nil {
 		st.m.config.Logger.Warn("the application's UnwrapSession failed", "err", err)
-		return nil, false, Undecodable
+		return opened{}, Undecodable
 	}
 	if state == nil {
-		return nil, false, UnknownKey
+		return opened{}, UnknownKey
 	}
 	stamp := stampOf(state.Extra)
 	if stamp == nil {
-		return nil, false, Undecodable
+		return opened{}, Undecodable
 	}
 	meta, rest, err := decode(stamp, st.m.now().Unix())
 	if err != nil || len(rest) != 0 {
-		return nil, false, Undecodable
+		return opened{}, Undecodable
 	}
-	s, err = st.m.fromTLS(state, cs, &origin{
+	s, err := st.m.fromTLS(state, cs, &origin{
 		hostname: string(meta.f.Hostname), alpn: string(meta.f.ALPN), contextID: meta.f.IDContext,
 		policy: meta.rec.Policy, firstAuth: meta.rec.FirstAuth, lineage: meta.rec.Lineage, user: meta.rec.User,
 	})
 	if err != nil {
-		return nil, false, Undecodable
+		return opened{}, Undecodable
 	}
 	s.f.ID, s.f.Timeout = meta.f.ID, meta.f.Timeout
 	s.rec.Extra = withoutStamp(s.rec.Extra)
-	return s.start(libraryRef), true, Resumed
+	return opened{session: s.start(libraryRef), renew: true}, Resumed
 }
 
 func stampOf(extra [][]byte) []byte {

@@ -128,6 +128,9 @@ func (c *Cache) Len() int { return c.order.len() }
 // up with each Put and down with each Delete; room kept for growth is not in it.
 func (c *Cache) Size() int { return c.size }
 
+// SizeOf returns by how much an entry with a value of n bytes, at most MaxValue, adds to Size.
+func SizeOf(n int) int { return classSize(classOf(offValue+n)) + bookkeeping }
+
 // Next returns the entry at cursor and the cursor of the one after it. Start with 0; ok is false at the end.
 //
 // The order is that of a keyed hash, which no change of the cache alters. So entries that stay throughout an iteration are

@@ -1,0 +1,347 @@
+package reprise_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/reprise-tls/reprise"
+)
+
+// later lists the versions that sessions resume in by what a server keeps.
+var later = []uint16{tls.VersionTLS12, tls.VersionTLS13}
+
+// at connects with session and returns both ends, the handshakes done.
+func (r *rig) at(sm, cm *reprise.Manager, version uint16, session *reprise.Session) (*reprise.Conn, *reprise.Conn) {
+	return r.connect(sm, cm, at(version, r.server), at(version, r.client), session)
+}
+
+// TestSingleUse: a session serves once, and what it leads to serves once more.
+func TestSingleUse(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			causes := make(map[reprise.Cause]int)
+			sm := manager(t, reprise.Config{NoTickets: true, SingleUse: true,
+				OnRemove: func(_ *reprise.Session, why reprise.Cause) { causes[why]++ }})
+			cm := manager(t, reprise.Config{})
+			c, _ := r.at(sm, cm, version, nil)
+			first := wait(t, c)
+			defer first.Free()
+			c2, s2 := r.at(sm, cm, version, first)
+			if reused, why := s2.SessionReused(); !reused {
+				t.Fatalf("not resumed: %v", why)
+			}
+			if causes[reprise.CauseTaken] != 1 || sm.Len() != 1 {
+				t.Errorf("taken %d, cached %d", causes[reprise.CauseTaken], sm.Len())
+			}
+			second := wait(t, c2)
+			defer second.Free()
+			if _, s := r.at(sm, cm, version, first); reused(s) {
+				t.Error("resumed twice")
+			}
+			if _, s := r.at(sm, cm, version, second); !reused(s) {
+				t.Error("the next session does not resume")
+			}
+		})
+	}
+}
+
+func reused(c *reprise.Conn) bool {
+	yes, _ := c.SessionReused()
+	return yes
+}
+
+// TestSingleUseReplayed: of two handshakes that use one session, the first to
+// complete has it; the other does not stand. The second is run while the first
+// waits for its client.
+func TestSingleUseReplayed(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			sm := manager(t, reprise.Config{NoTickets: true, SingleUse: true})
+			cm := manager(t, reprise.Config{})
+			c, _ := r.at(sm, cm, version, nil)
+			session := wait(t, c)
+			defer session.Free()
+			nc, ns := pipe(t)
+			slow := at(version, r.server)
+			slow.VerifyConnection = func(tls.ConnectionState) error {
+				if _, s := r.at(sm, cm, version, session); !reused(s) {
+					t.Error("the handshake that overtakes did not resume")
+				}
+				return nil
+			}
+			client, server := cm.Client(nc, at(version, r.client)), sm.Server(ns, slow)
+			if err := client.SetSession(session); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan struct{})
+			go func() { defer close(done); client.Handshake() }()
+			if err := server.Handshake(); !errors.Is(err, reprise.ErrReplayed) {
+				t.Errorf("the handshake that came second: %v", err)
+			}
+			<-done
+			if yes, why := server.SessionReused(); yes || why != reprise.Replayed {
+				t.Errorf("reused %v, %v", yes, why)
+			}
+			st := sm.Stats()
+			if st.NotResumed[reprise.Replayed] != 1 || outcomes(st) != st.AcceptGood {
+				t.Errorf("%+v", st)
+			}
+			if n := sm.Len(); n != 1 {
+				t.Errorf("%d sessions cached, want that of the handshake that stood", n)
+			}
+		})
+	}
+}
+
+// TestSingleUseUnseen: where nobody sees handshakes complete nothing can be taken.
+func TestSingleUseUnseen(t *testing.T) {
+	r := newRig(t)
+	sm := manager(t, reprise.Config{NoTickets: true, SingleUse: true})
+	cm := manager(t, reprise.Config{})
+	session := func() *reprise.Session {
+		c, _ := r.at(sm, cm, tls.VersionTLS13, nil)
+		return wait(t, c)
+	}()
+	defer session.Free()
+	nc, ns := pipe(t)
+	client, server := cm.Client(nc, r.client), tls.Server(ns, sm.ServerConfig(r.server))
+	if err := client.SetSession(session); err != nil {
+		t.Fatal(err)
+	}
+	talk(t, client, server)
+	if reused(client) {
+		t.Error("resumed")
+	}
+	if n := sm.Stats().NotResumed[reprise.NotResumable]; n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}
+
+// TestOnLookup: a second server finds in an external cache what the first told it.
+func TestOnLookup(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		for _, mode := range []reprise.CacheMode{reprise.CacheServer, reprise.NoInternal, reprise.CacheOff, reprise.NoInternalStore} {
+			t.Run(fmt.Sprintf("%s/%v", tls.VersionName(version), mode), func(t *testing.T) {
+				store := make(map[string][]byte)
+				asked := 0
+				key := make([]byte, 32)
+				key[0] = 1
+				config := reprise.Config{
+					NoTickets: true, HandleKey: key,
+					OnNew: func(s *reprise.Session) { store[string(s.ID())], _ = s.MarshalBinary() },
+				}
+				first := manager(t, config)
+				config.CacheMode = mode
+				config.OnLookup = func(v uint16, id []byte) *reprise.Session {
+					asked++
+					der, ok := store[string(id)]
+					if !ok || v != version {
+						return nil
+					}
+					s, _, err := reprise.ParseSession(der)
+					if err != nil {
+						t.Error(err)
+					}
+					return s
+				}
+				second := manager(t, config)
+				cm := manager(t, reprise.Config{})
+				c, _ := r.at(first, cm, version, nil)
+				session := wait(t, c)
+				defer session.Free()
+				if _, s := r.at(second, cm, version, session); !reused(s) {
+					t.Fatal("not resumed")
+				}
+				if st := second.Stats(); asked != 1 || st.CallbackHits != 1 || st.Hits != 1 {
+					t.Errorf("asked %d times: %+v", asked, st)
+				}
+				cached := second.Has(version, session.ID()) || second.Has(version, session.Ticket())
+				if want := mode&reprise.NoInternalStore == 0; cached != want {
+					t.Errorf("cached %v, want %v", cached, want)
+				}
+				if _, s := r.at(second, cm, version, session); !reused(s) {
+					t.Error("not resumed again")
+				}
+				want := 2 // without a cache of its own it asks every time
+				if mode == reprise.CacheServer || mode == reprise.CacheOff {
+					want = 1
+				}
+				if asked != want {
+					t.Errorf("asked %d times, want %d", asked, want)
+				}
+			})
+		}
+	}
+}
+
+// TestOnLookupUnproven: a handle that nobody of us made is looked up nowhere,
+// and a session of no use is not used.
+func TestOnLookupUnproven(t *testing.T) {
+	r := newRig(t)
+	asked := 0
+	var answer func(version uint16, id []byte) *reprise.Session
+	sm := manager(t, reprise.Config{NoTickets: true, OnLookup: func(v uint16, id []byte) *reprise.Session {
+		asked++
+		return answer(v, id)
+	}})
+	cm := manager(t, reprise.Config{})
+	foreign, _ := r.at(manager(t, reprise.Config{NoTickets: true}), cm, tls.VersionTLS13, nil)
+	session := wait(t, foreign)
+	defer session.Free()
+	if _, s := r.at(sm, cm, tls.VersionTLS13, session); reused(s) || asked != 0 {
+		t.Errorf("reused %v, asked %d times for a handle of others", reused(s), asked)
+	}
+	c, _ := r.at(sm, cm, tls.VersionTLS13, nil)
+	known := wait(t, c)
+	defer known.Free()
+	sm.FlushAll()
+	other := manager(t, reprise.Config{})
+	for name, wrong := range map[string]func(uint16, []byte) *reprise.Session{
+		"nothing": func(uint16, []byte) *reprise.Session { return nil },
+		"another id": func(v uint16, _ []byte) *reprise.Session {
+			s := reprise.NewSession()
+			s.SetProtocolVersion(v)
+			s.SetID([]byte("another"))
+			return s
+		},
+		"not resumable": func(v uint16, id []byte) *reprise.Session {
+			s := reprise.NewSession()
+			s.SetProtocolVersion(v)
+			s.SetID(id)
+			sm.Remove(s)
+			return s
+		},
+		"another Manager's": func(v uint16, id []byte) *reprise.Session {
+			s := reprise.NewSession()
+			s.SetProtocolVersion(v)
+			s.SetID(id)
+			other.Add(s)
+			return s
+		},
+	} {
+		answer = wrong
+		if _, s := r.at(sm, cm, tls.VersionTLS13, known); reused(s) {
+			t.Errorf("%s: resumed", name)
+		}
+	}
+	if st := sm.Stats(); asked != 4 || st.CallbackHits != 0 {
+		t.Errorf("asked %d times: %+v", asked, st)
+	}
+}
+
+// TestGenerateID: ids of the application's own, and what happens if they run out.
+func TestGenerateID(t *testing.T) {
+	r := newRig(t)
+	var n atomic.Int32
+	id := func() ([]byte, error) { return fmt.Appendf(nil, "id %d", n.Add(1)/3), nil } // each id three times
+	sm := manager(t, reprise.Config{NoTickets: true, GenerateID: id})
+	cm := manager(t, reprise.Config{})
+	for _, version := range later {
+		c, s := r.at(sm, cm, version, nil)
+		session := wait(t, c)
+		if _, again := r.at(sm, cm, version, session); !reused(again) {
+			t.Errorf("%s: not resumed by %q", tls.VersionName(version), s.Session().ID())
+		}
+		session.Free()
+	}
+	for name, bad := range map[string]func() ([]byte, error){
+		"always the same": func() ([]byte, error) { return []byte("id 1"), nil },
+		"empty":           func() ([]byte, error) { return nil, nil },
+		"too long":        func() ([]byte, error) { return make([]byte, 33), nil },
+		"an error":        func() ([]byte, error) { return nil, errors.New("no ids today") },
+	} {
+		sm := manager(t, reprise.Config{NoTickets: true, GenerateID: bad})
+		taken := reprise.NewSession()
+		taken.SetProtocolVersion(tls.VersionTLS13)
+		taken.SetID([]byte("id 1"))
+		mustAdd(t, sm, taken)
+		c, _ := r.at(sm, cm, tls.VersionTLS13, nil)
+		session := wait(t, c)
+		if st := sm.Stats(); st.WrapFailures != 1 || sm.Len() != 1 {
+			t.Errorf("%s: %+v", name, st)
+		}
+		if _, s := r.at(sm, cm, tls.VersionTLS13, session); reused(s) {
+			t.Errorf("%s: resumed", name)
+		}
+		session.Free()
+	}
+}
+
+// TestAutoClear: expired sessions go as others come, or every so many
+// handshakes, or not at all.
+func TestAutoClear(t *testing.T) {
+	r := newRig(t)
+	for _, row := range []struct {
+		config reprise.Config
+		left   []int // cached after each handshake; ten have expired at first
+	}{
+		{reprise.Config{}, []int{9, 8, 7, 6, 5}},
+		{reprise.Config{FlushEvery: 3}, []int{11, 12, 3, 4, 5}},
+		{reprise.Config{CacheMode: reprise.NoAutoClear}, []int{11, 12, 13, 14, 15}},
+		{reprise.Config{CacheMode: reprise.NoAutoClear, FlushEvery: 3}, []int{11, 12, 13, 14, 15}},
+	} {
+		t.Run(fmt.Sprintf("%v, every %d", row.config.CacheMode, row.config.FlushEvery), func(t *testing.T) {
+			row.config.NoTickets = true
+			sm, cm := manager(t, row.config), manager(t, reprise.Config{})
+			for i := range 10 {
+				mustAdd(t, sm, named(fmt.Sprint(i), time.Unix(1000, 0)))
+			}
+			for i, want := range row.left {
+				r.at(sm, cm, tls.VersionTLS12, nil)
+				if n := sm.Len(); n != want {
+					t.Errorf("after handshake %d: %d cached, want %d", i+1, n, want)
+				}
+			}
+		})
+	}
+}
+
+// TestUpdateTime: under this mode a session's time is when it is cached.
+func TestUpdateTime(t *testing.T) {
+	now := time.Unix(1<<31, 0)
+	for _, mode := range []reprise.CacheMode{0, reprise.UpdateTime} {
+		m := manager(t, reprise.Config{CacheMode: mode, Time: func() time.Time { return now }})
+		s := named("s", time.Unix(1000, 0))
+		mustAdd(t, m, s)
+		if got := s.Time().Equal(now); got != (mode == reprise.UpdateTime) {
+			t.Errorf("mode %v: time %v", mode, s.Time())
+		}
+		if n := m.Flush(now); n == 1 == (mode == reprise.UpdateTime) {
+			t.Errorf("mode %v: flushed %d", mode, n)
+		}
+	}
+}
+
+// TestCacheBytes: the cache holds its entries' bytes under the limit, whatever
+// their number.
+func TestCacheBytes(t *testing.T) {
+	const limit = 64 << 10
+	m := manager(t, reprise.Config{CacheBytes: limit, CacheSize: -1})
+	for i := range 2000 {
+		s := named(fmt.Sprint(i), time.Now().Add(time.Duration(i)*time.Second))
+		s.SetTicketAppData(make([]byte, i))
+		mustAdd(t, m, s)
+		s.Free()
+	}
+	if n := m.Len(); n < 10 || n > limit/1500 {
+		t.Errorf("%d sessions of about 2 kB in 64 kB", n)
+	}
+	if !m.Has(tls.VersionTLS12, []byte("1999")) {
+		t.Error("what was added last is gone")
+	}
+	big := named("big", time.Now())
+	big.SetTicketAppData(make([]byte, 63999))
+	defer big.Free()
+	if added, err := m.Add(big); added || err == nil {
+		t.Errorf("added %v, %v: more than the whole cache holds", added, err)
+	}
+	other := manager(t, reprise.Config{})
+	mustAdd(t, other, big) // it was left free
+}
