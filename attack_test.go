@@ -1538,3 +1538,26 @@ func TestAttackFailedHandshakeKeepsSession(t *testing.T) {
 		}
 	})
 }
+
+// holder keeps a session where fmt calls none of its methods.
+type holder struct{ s *reprise.Session }
+
+// TestPrintedUnseen: a session in an unexported field of somebody's struct
+// shows no secret either.
+func TestPrintedUnseen(t *testing.T) {
+	s := reprise.NewSession()
+	defer s.Free()
+	secret := []byte("the secret of the session")
+	s.SetMasterKey(secret)
+	s.SetTicketAppData(secret)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%c", "%U"} {
+		for _, v := range []any{holder{s}, &holder{s}, []holder{{s}}} {
+			out := fmt.Sprintf(verb, v)
+			for _, form := range []string{"%s", "%x", "%X", "%d"} {
+				if shown := strings.Trim(fmt.Sprintf(form, secret), "[]"); strings.Contains(out, shown) {
+					t.Errorf("%s shows the secret: %.80s", verb, out)
+				}
+			}
+		}
+	}
+}

@@ -121,14 +121,14 @@ func (m *Manager) toTLS(s *Session) (*tls.SessionState, error) {
 	if s.secrets.wiped {
 		return nil, ErrFreed
 	}
-	if len(s.rec.State) > 0 {
-		return tls.ParseSessionState(slices.Clone(s.rec.State))
+	if len(s.secrets.state) > 0 {
+		return tls.ParseSessionState(slices.Clone(s.secrets.state))
 	}
 	f := &s.f
 	st := gotls.State{
 		Version: f.Version, Client: len(f.Ticket) > 0, Suite: f.Cipher,
 		CreatedAt: uint64(max(f.Time, 0)),
-		Secret:    f.MasterKey,
+		Secret:    s.secrets.key,
 		Extra:     s.rec.Extra,
 		EMS:       f.Flags&flagEMS != 0,
 		OCSP:      s.rec.OCSP, SCTs: s.rec.SCTs, Chains: s.rec.Verified,

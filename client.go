@@ -270,7 +270,7 @@ func nameAndPeer(s *Session, config *tls.Config) Reason {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.rec.State) == 0 && len(s.rec.Verified) == 0 {
+	if len(s.secrets.state) == 0 && len(s.rec.Verified) == 0 {
 		return ChainIncomplete
 	}
 	return Resumed

@@ -100,7 +100,7 @@ func ParseSessionPEM(data []byte) (s *Session, rest []byte, err error) {
 func (s *Session) MarshalBinary() ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.rec.State) > 0 {
+	if len(s.secrets.state) > 0 {
 		return nil, fmt.Errorf("reprise: session %s not encoded: %w", s.fingerprint(), ErrLayout)
 	}
 	return s.appendDER(nil)
@@ -124,16 +124,17 @@ func (s *Session) appendDER(dst []byte) ([]byte, error) {
 	if s.f.Cipher == 0 {
 		return nil, ErrNoCipherSuite
 	}
-	return s.appendFields(dst, s.f)
+	f, rec := s.whole()
+	return s.appendFields(dst, &f, &rec)
 }
 
-// appendFields encodes f with what is ours inside its ticket_appdata. The
+// appendFields encodes f with what is ours, rec, inside its ticket_appdata. The
 // caller holds s.mu.
-func (s *Session) appendFields(dst []byte, f asn1sess.Session) ([]byte, error) {
+func (s *Session) appendFields(dst []byte, f *asn1sess.Session, rec *appdata.Record) ([]byte, error) {
 	if s.secrets.wiped {
 		return nil, ErrFreed
 	}
-	data, err := s.rec.Append(nil)
+	data, err := rec.Append(nil)
 	if err != nil {
 		return nil, fmt.Errorf("reprise: session %s not encoded: %w", s.fingerprint(), err)
 	}
@@ -175,7 +176,7 @@ func (s *Session) pack(dst []byte) ([]byte, error) {
 	defer s.mu.RUnlock()
 	flags := flag(packedNotResumable, s.notResumable.Load()) | flag(packedImported, s.imported) |
 		flag(packedZeroTime, s.f.Time == 0) | flag(packedZeroTimeout, s.f.Timeout == 0)
-	f := s.f
+	f, rec := s.whole()
 	if f.Cipher == 0 || f.Version>>8 != tls.VersionTLS13>>8 {
 		dst = append(dst, flags|packedBare)
 		dst = binary.BigEndian.AppendUint16(dst, f.Version)
@@ -184,7 +185,7 @@ func (s *Session) pack(dst []byte) ([]byte, error) {
 	} else {
 		dst = append(dst, flags)
 	}
-	return s.appendFields(dst, f)
+	return s.appendFields(dst, &f, &rec)
 }
 
 func flag(bit byte, on bool) byte {

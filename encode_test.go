@@ -16,7 +16,7 @@ import (
 
 // content is all of a session that is kept when it is encoded, as text.
 func content(s *Session) string {
-	f, rec := s.f, s.rec
+	f, rec := s.whole()
 	return fmt.Sprintf("%x %d %d %d %d %x %x %+v %+v", f.ID, f.Version, f.Cipher, f.Time, f.Timeout, f.MasterKey, f.Ticket, f, rec)
 }
 
@@ -104,7 +104,7 @@ func TestMarshalErrors(t *testing.T) {
 		t.Errorf("without a cipher suite: %v", err)
 	}
 	s := numbered(1, 10)
-	s.rec.State = []byte("a layout of another release")
+	s.secrets.state = []byte("a layout of another release")
 	if _, err := s.MarshalBinary(); !errors.Is(err, ErrLayout) {
 		t.Errorf("with a state that cannot be read: %v", err)
 	}
@@ -136,8 +136,8 @@ func TestOthersAppData(t *testing.T) {
 		if !appdata.Ours([]byte(data)) && !bytes.Equal(again, der) {
 			t.Errorf("%q: written as %x, was %x", data, again, der)
 		}
-		if s, _, err = ParseSession(again); err != nil || string(s.rec.User) != data {
-			t.Errorf("%q came back as %q, %v", data, s.rec.User, err)
+		if s, _, err = ParseSession(again); err != nil || string(s.secrets.user) != data {
+			t.Errorf("%q came back as %q, %v", data, s.secrets.user, err)
 		}
 	}
 }
@@ -150,8 +150,8 @@ func TestPack(t *testing.T) {
 		s.f.Cipher = rapid.SampledFrom([]uint16{0, 1, tls.TLS_AES_128_GCM_SHA256, 0xffff}).Draw(t, "suite")
 		s.f.Time = rapid.SampledFrom([]int64{0, 1, -1, 1 << 40}).Draw(t, "time")
 		s.f.Timeout = rapid.SampledFrom([]int64{0, 3, -1, 1 << 40}).Draw(t, "timeout")
-		s.rec.State = rapid.SampledFrom([][]byte{nil, {1, 2}}).Draw(t, "state")
-		s.rec.User = rapid.SampledFrom([][]byte{nil, {1, 2}}).Draw(t, "user")
+		s.secrets.state = rapid.SampledFrom([][]byte{nil, {1, 2}}).Draw(t, "state")
+		s.secrets.user = rapid.SampledFrom([][]byte{nil, {1, 2}}).Draw(t, "user")
 		s.imported = rapid.Bool().Draw(t, "imported")
 		s.notResumable.Store(rapid.Bool().Draw(t, "not resumable"))
 		s.f.IDContext = []byte{}

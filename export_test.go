@@ -11,8 +11,19 @@ import (
 // Held returns the references to s: the caller's and the library's.
 func Held(s *Session) (caller, library int) { return s.refs.held() }
 
-// Fields opens what Dup must copy.
-func Fields(s *Session) (*asn1sess.Session, *appdata.Record) { return &s.f, &s.rec }
+// Fields returns all that a session holds, its secrets where codecs look for
+// them, sharing its memory.
+func Fields(s *Session) (*asn1sess.Session, *appdata.Record) {
+	f, rec := s.whole()
+	return &f, &rec
+}
+
+// SetFields makes f and rec all that s holds.
+func SetFields(s *Session, f *asn1sess.Session, rec *appdata.Record) {
+	s.f, s.rec = *f, *rec
+	s.secrets.key, s.secrets.state, s.secrets.user = f.MasterKey, rec.State, rec.User
+	s.f.MasterKey, s.rec.State, s.rec.User = nil, nil, nil
+}
 
 // Secrets are the bytes behind a session's secrets: the very bytes, not a copy.
 type Secrets [][]byte

@@ -179,7 +179,7 @@ func (s *Session) MasterKey() ([]byte, error) {
 	if s.secrets.wiped {
 		return nil, ErrFreed
 	}
-	return slices.Clone(s.f.MasterKey), nil
+	return slices.Clone(s.secrets.key), nil
 }
 
 // SetMasterKey sets the master secret or resumption PSK and wipes the one it
@@ -193,8 +193,7 @@ func (s *Session) SetMasterKey(key []byte) error {
 	}
 	return s.setSecret(func() {
 		clear(s.secrets.key)
-		s.f.MasterKey = slices.Clone(key)
-		s.secrets.key = s.f.MasterKey
+		s.secrets.key = slices.Clone(key)
 	})
 }
 
@@ -299,7 +298,7 @@ func (s *Session) TicketAppData() ([]byte, error) {
 	if s.secrets.wiped {
 		return nil, ErrFreed
 	}
-	return slices.Clone(s.rec.User), nil
+	return slices.Clone(s.secrets.user), nil
 }
 
 // SetTicketAppData sets the application's own data, which travels with the
@@ -313,8 +312,7 @@ func (s *Session) SetTicketAppData(data []byte) error {
 	}
 	return s.setSecret(func() {
 		clear(s.secrets.user)
-		s.rec.User = slices.Clone(data)
-		s.secrets.user = s.rec.User
+		s.secrets.user = slices.Clone(data)
 	})
 }
 

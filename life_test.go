@@ -540,6 +540,7 @@ func fill(s *reprise.Session) {
 	n := 0
 	fillValue(reflect.ValueOf(f).Elem(), &n)
 	fillValue(reflect.ValueOf(rec).Elem(), &n)
+	reprise.SetFields(s, f, rec)
 }
 
 func fillValue(v reflect.Value, n *int) {

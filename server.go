@@ -372,7 +372,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return TooOld
 	case !st.suiteFits(f.Cipher, cs):
 		return OtherSuite
-	case len(rec.State) > 0: // crypto/tls sees to the rest; we cannot look inside
+	case len(s.secrets.state) > 0: // crypto/tls sees to the rest; we cannot look inside
 		return Resumed
 	case f.Peer != nil && st.config.ClientAuth >= tls.VerifyClientCertIfGiven &&
 		(f.VerifyResult != verifyOK || len(rec.Verified) == 0):
@@ -559,7 +559,7 @@ func (m *Manager) newLine(o *origin) {
 func (s *Session) passOn(o *origin) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o.firstAuth, o.lineage, o.user = s.rec.FirstAuth, slices.Clone(s.rec.Lineage), slices.Clone(s.rec.User)
+	o.firstAuth, o.lineage, o.user = s.rec.FirstAuth, slices.Clone(s.rec.Lineage), slices.Clone(s.secrets.user)
 	if o.firstAuth == 0 {
 		o.firstAuth = s.f.Time
 	}

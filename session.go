@@ -91,9 +91,10 @@ type Session struct {
 	imported bool
 }
 
-// secrets is an allocation of its own, so that a cleanup can wipe it after the
-// Session is gone. Slices of Session.f and Session.rec that hold secrets point
-// into it.
+// secrets holds what is secret of a session, and nothing else does: it is an
+// allocation of its own so that a cleanup can wipe it after the Session is
+// gone, and behind a pointer so that fmt does not come to it from a struct with
+// a Session in an unexported field.
 type secrets struct {
 	key   []byte // master secret or resumption PSK
 	state []byte // a tls.SessionState in a layout that we do not know
@@ -135,6 +136,7 @@ func NewSession() *Session {
 // follows its collection.
 func (s *Session) start(kind uint64) *Session {
 	s.secrets = &secrets{key: s.f.MasterKey, state: s.rec.State, user: s.rec.User}
+	s.f.MasterKey, s.rec.State, s.rec.User = nil, nil, nil
 	s.refs.n.Store(kind)
 	runtime.AddCleanup(s, (*secrets).wipe, s.secrets)
 	return s
@@ -149,7 +151,8 @@ func (s *Session) start(kind uint64) *Session {
 func (s *Session) Dup() *Session {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d := &Session{f: s.f.Clone(), rec: cloneRecord(&s.rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
+	f, rec := s.whole()
+	d := &Session{f: f.Clone(), rec: cloneRecord(&rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
 	d.notResumable.Store(s.notResumable.Load() || s.secrets.wiped)
 	d.start(callerRef)
 	d.acquired()
@@ -211,8 +214,17 @@ func (s *Session) wipe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secrets.wipe()
-	s.f.MasterKey, s.rec.State, s.rec.User = nil, nil, nil // a copy made from now on has none, not one of zeros
 	s.values = nil
+}
+
+// whole returns the fields with the secrets where codecs look for them, sharing
+// memory with s. The caller holds s.mu.
+func (s *Session) whole() (asn1sess.Session, appdata.Record) {
+	f, rec := s.f, s.rec
+	if !s.secrets.wiped { // else there are none, not ones of zeros
+		f.MasterKey, rec.State, rec.User = s.secrets.key, s.secrets.state, s.secrets.user
+	}
+	return f, rec
 }
 
 // own makes m the session's only Manager; false if it has another.

@@ -23,7 +23,8 @@ func (s *Session) WriteText(w io.Writer, secrets bool) error {
 	if secrets && s.secrets.wiped {
 		return ErrFreed
 	}
-	return asn1sess.WriteText(w, &s.f, !secrets)
+	f, _ := s.whole()
+	return asn1sess.WriteText(w, &f, !secrets)
 }
 
 // ErrNoKeyLog: a session without id or without secret has no key log line.
@@ -39,7 +40,8 @@ func (s *Session) KeyLog() (string, error) {
 	if s.secrets.wiped {
 		return "", ErrFreed
 	}
-	line, ok := asn1sess.KeyLogLine(&s.f)
+	f, _ := s.whole()
+	line, ok := asn1sess.KeyLogLine(&f)
 	if !ok {
 		return "", ErrNoKeyLog
 	}
@@ -99,7 +101,7 @@ func (s *Session) Describe() Description {
 		Time: utc(f.Time), TimeSeconds: f.Time, TimeoutSeconds: f.Timeout,
 		ExtendedMasterSecret: f.Flags&flagEMS != 0,
 		TicketBytes:          len(f.Ticket), LifetimeHintSeconds: f.TicketLifetimeHint,
-		MaxEarlyData: f.MaxEarlyData, AppDataBytes: len(s.rec.User),
+		MaxEarlyData: f.MaxEarlyData, AppDataBytes: len(s.secrets.user),
 		VerifyResult: int(f.VerifyResult), VerifyText: asn1sess.VerifyText(f.VerifyResult),
 		Peer: []PeerFacts{},
 	}

@@ -19,7 +19,7 @@ func (st *serverHandshake) userHooks() bool {
 // sealUser stamps the state and has the application seal it.
 func (st *serverHandshake) sealUser(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
 	s.mu.RLock()
-	f, rec := s.f, s.rec
+	f, rec := s.whole()
 	s.mu.RUnlock()
 	f.MasterKey, f.Peer = nil, nil
 	rec.Chain, rec.Verified, rec.OCSP, rec.SCTs, rec.Extra, rec.State = nil, nil, nil, nil, nil, nil
