@@ -444,7 +444,8 @@ func (c *sessionCache) flush(now int64, all bool, cause Cause) (removed int) {
 func (c *sessionCache) settleAll() {
 	for i := range c.shards {
 		c.shards[i].mu.Lock()
-		c.shards[i].mu.Unlock() //nolint:staticcheck // an empty section is what is wanted
+		//lint:ignore SA2001 an empty section is what is wanted
+		c.shards[i].mu.Unlock()
 	}
 }
 

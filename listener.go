@@ -53,8 +53,9 @@ type Resumption struct {
 // SessionOf returns the session of a connection that a NewListener accepted or
 // a server configured by ConfigureServer serves, nil before the handshake is
 // complete, once the connection is closed and for any other connection. It is
-// lent while the connection is open: UpRef it to keep it. Not to be called
-// from a hook of crypto/tls.
+// lent while the connection is open: UpRef it to keep it. net/http does not tell
+// when a connection that a handler hijacked is closed: its session stays. Not
+// to be called from a hook of crypto/tls.
 func SessionOf(c *tls.Conn) *Session { return handshakeOf(c).lend() }
 
 // ResumptionOf is SessionOf for how the handshake ended; ok is false where
