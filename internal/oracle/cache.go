@@ -45,6 +45,12 @@ func (o *Oracle) SetTimeout(s Handle, t int64) bool {
 	return o.one(request('o').number(int64(s)).number(t)).yes()
 }
 
+// SetHostname is SSL_SESSION_set1_hostname.
+func (o *Oracle) SetHostname(s Handle, name string) bool {
+	o.t.Helper()
+	return o.one(request('h').number(int64(s)).bytes([]byte(name))).yes()
+}
+
 // Encode is i2d_SSL_SESSION.
 func (o *Oracle) Encode(s Handle) []byte {
 	o.t.Helper()
@@ -54,8 +60,28 @@ func (o *Oracle) Encode(s Handle) []byte {
 // State is what the cache may change of a session.
 func (o *Oracle) State(s Handle) (time, timeout int64, resumable bool) {
 	o.t.Helper()
-	a := o.one(request('s').number(int64(s)))
-	return a.number(), a.number(), a.yes()
+	state := o.States(s)[0]
+	return state.Time, state.Timeout, state.Resumable
+}
+
+// SessionState is what the cache may change of a session.
+type SessionState struct {
+	Time, Timeout int64
+	Resumable     bool
+}
+
+// States are the states of several sessions.
+func (o *Oracle) States(sessions ...Handle) []SessionState {
+	o.t.Helper()
+	requests := make([]*message, len(sessions))
+	for i, s := range sessions {
+		requests[i] = request('s').number(int64(s))
+	}
+	states := make([]SessionState, len(sessions))
+	o.ask(requests, func(i int, a *answer) {
+		states[i] = SessionState{Time: a.number(), Timeout: a.number(), Resumable: a.yes()}
+	})
+	return states
 }
 
 // Context is an SSL_CTX with its session cache.

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 )
@@ -23,7 +24,12 @@ func TestCache(t *testing.T) {
 	if n, _ := c.Counts(); n != 2 || len(c.Sessions()) != 2 {
 		t.Errorf("%d sessions, listed %v", n, c.Sessions())
 	}
-	o.SetTimeout(other, 301)
+	if !o.SetHostname(s, "a.test") || !bytes.Contains(o.Encode(s), []byte("a.test")) || !o.SetTimeout(other, 301) {
+		t.Error("setters refuse")
+	}
+	if got, want := o.States(s, other), []SessionState{{1000, 300, true}, {1000, 301, true}}; !slices.Equal(got, want) {
+		t.Errorf("states %v, want %v", got, want)
+	}
 	c.Flush(1301)
 	if got, want := c.Events(), []Event{{Removed: true, Session: s}}; !slices.Equal(got, want) {
 		t.Errorf("events of a flush: %v, want %v", got, want)

@@ -288,6 +288,17 @@ static void session_set_id(struct request *r)
     put_number(SSL_SESSION_set1_id(s, id, (unsigned int)n));
 }
 
+static void session_set_hostname(struct request *r)
+{
+    SSL_SESSION *s = take_session(r);
+    size_t n;
+    const unsigned char *name = take_string(r, &n);
+    char *copy = must(OPENSSL_strndup((const char *)name, n));
+
+    put_number(SSL_SESSION_set1_hostname(s, copy));
+    OPENSSL_free(copy);
+}
+
 static void session_state(struct request *r)
 {
     SSL_SESSION *s = take_session(r);
@@ -494,6 +505,7 @@ static void handle(unsigned char op, struct request *r)
     case 'V': version(); break;
     case 'n': session_new(r); break;
     case 'i': session_set_id(r); break;
+    case 'h': session_set_hostname(r); break;
     case 's': session_state(r); break;
     case 'd': case 'f': case 't': case 'o': case 'e': handle_session(op, r); break;
     case 'N': context_new(r); break;
