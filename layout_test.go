@@ -64,6 +64,7 @@ var testsWithoutSource = map[string]string{
 	"manpage_test.go": "a test for each rule of libssl's manual pages, or of man pages against the commands",
 	"life_test.go":    "the life of sessions under all who hold them",
 	"script_test.go":  "runs the scripts in testdata",
+	"sslapi_test.go":  "libssl's own tests of sessions, as ours",
 	"long_test.go":    "tests that run only with REPRISE_LONG=1",
 	"layout_test.go":  "this file",
 	"interop/*":       "that directory holds only tests",
