@@ -86,7 +86,7 @@ func verifyResult(peer, verified bool) int32 {
 // is where the peer gave or took no ticket. It has no secret, no id, no
 // reference yet, and is not resumable.
 func (m *Manager) fromConnection(cs *tls.ConnectionState, o *origin) *Session {
-	s := &Session{
+	s := &Session{content: &content{
 		f: asn1sess.Session{
 			Version: cs.Version, Cipher: cs.CipherSuite,
 			Time: m.now().Unix(), Timeout: int64(m.config.Timeout / time.Second),
@@ -95,10 +95,10 @@ func (m *Manager) fromConnection(cs *tls.ConnectionState, o *origin) *Session {
 			ALPN:      bytesOrNil(o.alpn),
 			KexGroup:  uint32(o.curve),
 		},
-		rec: appdata.Record{
+		rec: &appdata.Record{
 			FirstAuth: o.firstAuth, Lineage: slices.Clone(o.lineage), Policy: slices.Clone(o.policy), User: o.user,
 		},
-	}
+	}}
 	if len(cs.PeerCertificates) > 0 {
 		s.f.Peer = slices.Clone(cs.PeerCertificates[0].Raw)
 		for _, c := range cs.PeerCertificates[1:] {
@@ -128,7 +128,7 @@ func (m *Manager) toTLS(s *Session) (*tls.SessionState, error) {
 	st := gotls.State{
 		Version: f.Version, Client: len(f.Ticket) > 0, Suite: f.Cipher,
 		CreatedAt: uint64(max(f.Time, 0)),
-		Secret:    s.secrets.key,
+		Secret:    s.secrets.secret,
 		Extra:     s.rec.Extra,
 		EMS:       f.Flags&flagEMS != 0,
 		OCSP:      s.rec.OCSP, SCTs: s.rec.SCTs, Chains: s.rec.Verified,

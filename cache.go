@@ -120,7 +120,7 @@ func (s *Session) enter(updateTime bool, now int64) (cache.Key, error) {
 	}
 	s.inCache.Store(true)
 	if updateTime {
-		s.f.Time = now
+		s.change().f.Time = now
 		s.edits++
 	}
 	key, _ := cache.MakeKey(s.f.Version, s.f.ID)
@@ -290,7 +290,7 @@ func (c *sessionCache) remember(sh *shard, key cache.Key, s *Session) {
 		l.pinned = s
 	}
 	sh.live[key] = l
-	runtime.AddCleanup(s, sh.forget, key)
+	s.secrets.shard, s.secrets.key = sh, key // whose cleanup forgets the entry
 }
 
 // forget drops the entry of an object that was collected.

@@ -114,11 +114,12 @@ func TestUnpackedAgain(t *testing.T) {
 	s.SetALPN("h2")
 	s.SetTicketAppData([]byte("mine"))
 	s.SetMaxEarlyData(17)
+	s.change()
 	s.rec.FirstAuth, s.rec.Policy, s.rec.Lineage = 5, []byte("policy"), slices.Repeat([]byte{9}, 16)
 	if _, err := m.Add(s); err != nil {
 		t.Fatal(err)
 	}
-	f, rec := s.f.Clone(), cloneRecord(&s.rec)
+	f, rec := s.f, cloneRecord(s.rec)
 	held := weak.Make(s)
 	s.Free()
 	s = nil
@@ -139,7 +140,7 @@ func TestUnpackedAgain(t *testing.T) {
 	if got, want := fmt.Sprintf("%+v", again.f), fmt.Sprintf("%+v", f); got != want {
 		t.Errorf("fields came back as\n%s\nwant\n%s", got, want)
 	}
-	if got, want := fmt.Sprintf("%+v", again.rec), fmt.Sprintf("%+v", rec); got != want {
+	if got, want := fmt.Sprintf("%+v", *again.rec), fmt.Sprintf("%+v", rec); got != want {
 		t.Errorf("the record came back as\n%s\nwant\n%s", got, want)
 	}
 	if other := m.Lookup(tls.VersionTLS12, []byte{7}); other != again {

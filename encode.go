@@ -56,15 +56,18 @@ func ParseSession(der []byte) (s *Session, rest []byte, err error) {
 
 // decode makes a session of DER, of which it keeps nothing. It still wants start.
 func decode(der []byte, now int64) (s *Session, rest []byte, err error) {
-	f, rest, err := asn1sess.Parse(der, now)
-	if err != nil {
+	s = &Session{content: &content{rec: noRecord}}
+	if rest, err = s.f.Decode(der, now); err != nil {
 		return nil, nil, err
 	}
-	s = &Session{f: f.Clone()}
-	data := s.f.TicketAppData // whose slices the record shares
-	s.f.TicketAppData = nil
-	if s.rec, err = appdata.Parse(data); err != nil {
-		s.rec = appdata.Record{User: data} // kept as it is
+	s.f.Own()
+	if data := s.f.TicketAppData; data != nil {
+		s.f.TicketAppData = nil
+		rec, err := appdata.Parse(data) // whose slices it shares
+		if err != nil {
+			rec = appdata.Record{User: data} // kept as it is
+		}
+		s.rec = &rec
 	}
 	return s, rest, nil
 }

@@ -14,8 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// content is all of a session that is kept when it is encoded, as text.
-func content(s *Session) string {
+// contentOf is all of a session that is kept when it is encoded, as text.
+func contentOf(s *Session) string {
 	f, rec := s.whole()
 	return fmt.Sprintf("%x %d %d %d %d %x %x %+v %+v", f.ID, f.Version, f.Cipher, f.Time, f.Timeout, f.MasterKey, f.Ticket, f, rec)
 }
@@ -25,14 +25,15 @@ func TestRoundTrip(t *testing.T) {
 	s.SetIDContext([]byte("context"))
 	s.SetHostname("a.test")
 	s.SetTicketAppData([]byte("mine"))
+	s.change()
 	s.rec.FirstAuth, s.rec.Lineage = 77, bytes.Repeat([]byte{3}, 16)
 	der, err := s.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, rest, err := ParseSession(append(bytes.Clone(der), "behind"...))
-	if err != nil || string(rest) != "behind" || content(got) != content(s) {
-		t.Errorf("came back as\n%s\nwant\n%s\n%q, %v", content(got), content(s), rest, err)
+	if err != nil || string(rest) != "behind" || contentOf(got) != contentOf(s) {
+		t.Errorf("came back as\n%s\nwant\n%s\n%q, %v", contentOf(got), contentOf(s), rest, err)
 	}
 	if !got.imported || got.owner.Load() != nil {
 		t.Error("a decoded session passes for one of ours")
@@ -54,7 +55,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	file := bytes.Join([][]byte{[]byte("Certificate chain\n 0 s:CN = a.test\n"), other, text, []byte("---\n"), secondText, []byte("end\n")}, nil)
 	for _, want := range []*Session{s, second} {
-		if got, file, err = ParseSessionPEM(file); err != nil || content(got) != content(want) {
+		if got, file, err = ParseSessionPEM(file); err != nil || contentOf(got) != contentOf(want) {
 			t.Fatalf("out of a file: %v, %v", got, err)
 		}
 	}
@@ -163,8 +164,8 @@ func TestPack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if content(got) != content(s) || got.imported != s.imported || got.notResumable.Load() != s.notResumable.Load() {
-			t.Fatalf("came back as\n%s\nwant\n%s", content(got), content(s))
+		if contentOf(got) != contentOf(s) || got.imported != s.imported || got.notResumable.Load() != s.notResumable.Load() {
+			t.Fatalf("came back as\n%s\nwant\n%s", contentOf(got), contentOf(s))
 		}
 		if caller, library := got.refs.held(); caller != 1 || library != 0 {
 			t.Fatalf("unpacked with %d and %d references", caller, library)

@@ -20,8 +20,8 @@ func Fields(s *Session) (*asn1sess.Session, *appdata.Record) {
 
 // SetFields makes f and rec all that s holds.
 func SetFields(s *Session, f *asn1sess.Session, rec *appdata.Record) {
-	s.f, s.rec = *f, *rec
-	s.secrets.key, s.secrets.state, s.secrets.user = f.MasterKey, rec.State, rec.User
+	*s.content = content{*f, rec}
+	s.secrets.secret, s.secrets.state, s.secrets.user = f.MasterKey, rec.State, rec.User
 	s.f.MasterKey, s.rec.State, s.rec.User = nil, nil, nil
 }
 
@@ -33,7 +33,7 @@ type Secrets [][]byte
 func SecretsOf(s *Session) Secrets {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Secrets{s.secrets.key, s.secrets.state, s.secrets.user}
+	return Secrets{s.secrets.secret, s.secrets.state, s.secrets.user}
 }
 
 // Len returns how many bytes of secret there are.
@@ -48,5 +48,5 @@ func (b Secrets) Wiped() bool {
 // OnCollected has f called with s's secrets after s was collected and its
 // cleanup is over: the cleanup is the last that refers to them.
 func OnCollected(s *Session, f func(Secrets)) {
-	runtime.SetFinalizer(s.secrets, func(x *secrets) { f(Secrets{x.key, x.state, x.user}) })
+	runtime.SetFinalizer(s.secrets.secrets, func(x *secrets) { f(Secrets{x.secret, x.state, x.user}) })
 }

@@ -179,7 +179,7 @@ func (s *Session) MasterKey() ([]byte, error) {
 	if s.secrets.wiped {
 		return nil, ErrFreed
 	}
-	return slices.Clone(s.secrets.key), nil
+	return slices.Clone(s.secrets.secret), nil
 }
 
 // SetMasterKey sets the master secret or resumption PSK and wipes the one it
@@ -192,8 +192,8 @@ func (s *Session) SetMasterKey(key []byte) error {
 		return tooLong("master key", len(key), MaxMasterKeyLength)
 	}
 	return s.setSecret(func() {
-		clear(s.secrets.key)
-		s.secrets.key = slices.Clone(key)
+		clear(s.secrets.secret)
+		s.secrets.secret = slices.Clone(key)
 	})
 }
 
@@ -337,21 +337,21 @@ func (s *Session) PeerCertificate() (*x509.Certificate, error) {
 func (s *Session) PeerCertificates() ([]*x509.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.certs.parsed {
+	if s.certs == nil {
 		s.certs = parsePeer(s.f.Peer, s.rec.Chain)
 	}
 	return slices.Clone(s.certs.list), s.certs.err
 }
 
-func parsePeer(leaf []byte, chain [][]byte) peerCerts {
-	c := peerCerts{parsed: true}
+func parsePeer(leaf []byte, chain [][]byte) *peerCerts {
+	c := new(peerCerts)
 	if leaf == nil {
 		return c
 	}
 	for i, der := range append([][]byte{leaf}, chain...) {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return peerCerts{parsed: true, err: fmt.Errorf("reprise: certificate %d of the session's peer: %w", i, err)}
+			return &peerCerts{err: fmt.Errorf("reprise: certificate %d of the session's peer: %w", i, err)}
 		}
 		c.list = append(c.list, cert)
 	}
@@ -364,7 +364,7 @@ func parsePeer(leaf []byte, chain [][]byte) peerCerts {
 // and offered without it. It forgets chains that were verified before.
 func (s *Session) SetIntermediates(certs []*x509.Certificate) {
 	s.set(func() {
-		s.rec.Chain, s.rec.Verified, s.certs = nil, nil, peerCerts{}
+		s.rec.Chain, s.rec.Verified, s.certs = nil, nil, nil
 		for _, c := range certs {
 			s.rec.Chain = append(s.rec.Chain, slices.Clone(c.Raw))
 		}
@@ -419,6 +419,7 @@ func (s *Session) FirstAuthentication() time.Time {
 // set changes a field and keeps a cached copy true.
 func (s *Session) set(change func()) {
 	s.mu.Lock()
+	s.change()
 	change()
 	s.edits++
 	s.mu.Unlock()
@@ -446,6 +447,7 @@ func (s *Session) rekey(change func()) error {
 	if s.inCache.Load() {
 		return ErrCached
 	}
+	s.change()
 	change()
 	s.edits++
 	return nil

@@ -9,6 +9,7 @@ import (
 // seeds are sessions of several kinds, encoded.
 func seeds(f *testing.F) (list [][]byte) {
 	ours := numbered(1, 10)
+	ours.change()
 	ours.rec.FirstAuth, ours.rec.Chain, ours.rec.Verified = 5, [][]byte{{1}}, [][][]byte{{{1}, {2}}}
 	foreign := numbered(2, 20)
 	foreign.SetTicketAppData([]byte("\x01reprise\x0a\x00\x00\x01u"))
@@ -43,7 +44,7 @@ func sameAgain(t *testing.T, s *Session) {
 		t.Fatalf("%x: %v, %d bytes behind", first, err, len(rest))
 	}
 	s.f.IDContext, again.f.IDContext = append([]byte{}, s.f.IDContext...), append([]byte{}, again.f.IDContext...)
-	if got, want := content(again), content(s); got != want {
+	if got, want := contentOf(again), contentOf(s); got != want {
 		t.Fatalf("came back as\n%s\nwant\n%s", got, want)
 	}
 	if second, err := again.MarshalBinary(); err != nil || !bytes.Equal(second, first) {
@@ -53,7 +54,7 @@ func sameAgain(t *testing.T, s *Session) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err = unpack(packed, callerRef); err != nil || content(again) != content(s) {
+	if again, err = unpack(packed, callerRef); err != nil || contentOf(again) != contentOf(s) {
 		t.Fatalf("packed %x: %v", packed, err)
 	}
 }

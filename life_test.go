@@ -2,11 +2,13 @@ package reprise_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -496,7 +498,8 @@ func attach(t *testing.T, m *reprise.Manager, first bool) {
 }
 
 // TestDupDeep fills every field there is by reflection, so that a new one is
-// covered, and writes over all that the copy has.
+// covered. Copy and source share what nobody writes into; what a setter changes
+// in one, and the wiping of one's secrets, never shows in the other.
 func TestDupDeep(t *testing.T) {
 	source, twin := reprise.NewSession(), reprise.NewSession()
 	fill(source)
@@ -507,17 +510,54 @@ func TestDupDeep(t *testing.T) {
 	if d.Value(valueKey{}) != "attached" {
 		t.Error("the copy lacks an attached value")
 	}
-
 	d.SetValue(valueKey{}, nil)
-	f, rec := reprise.Fields(d)
-	scribbled := overwrite(reflect.ValueOf(f)) + overwrite(reflect.ValueOf(rec))
-	if scribbled < 20 {
-		t.Errorf("only %d byte strings were there to be written over", scribbled)
+	if changed := setAll(t, d); changed < 12 {
+		t.Errorf("only %d setters were there to be called", changed)
 	}
-	same(t, "source after its copy was written over", source, twin)
+	same(t, "source after its copy was changed", source, twin)
 	if source.Value(valueKey{}) != "attached" {
 		t.Error("a value detached from the copy is gone from the source")
 	}
+
+	e := source.Dup()
+	setAll(t, source)
+	same(t, "copy after its source was changed", e, twin)
+	source.Free()
+	same(t, "copy after its source was freed", e, twin)
+}
+
+// setAll calls every setter of s that takes one value of a kind made here.
+func setAll(t *testing.T, s *reprise.Session) (called int) {
+	t.Helper()
+	v := reflect.ValueOf(s)
+	for i := range v.NumMethod() {
+		m := v.Type().Method(i)
+		if !strings.HasPrefix(m.Name, "Set") || m.Type.NumIn() != 2 {
+			continue
+		}
+		arg := reflect.New(m.Type.In(1)).Elem()
+		switch x := arg.Addr().Interface().(type) {
+		case *[]byte:
+			*x = []byte("changed")
+		case *string:
+			*x = "changed"
+		case *uint16:
+			*x = 0x7777
+		case *uint32:
+			*x = 0x77777777
+		case *time.Time:
+			*x = time.Unix(7777, 0)
+		case *time.Duration:
+			*x = 7777 * time.Second
+		case *[]*x509.Certificate:
+			*x = []*x509.Certificate{{Raw: []byte("changed")}}
+		default:
+			t.Fatalf("%s takes a %T: make one here", m.Name, x)
+		}
+		v.Method(i).Call([]reflect.Value{arg})
+		called++
+	}
+	return called
 }
 
 func same(t *testing.T, what string, a, b *reprise.Session) {
@@ -564,39 +604,14 @@ func fillValue(v reflect.Value, n *int) {
 	}
 }
 
-// overwrite writes over all that v refers to, in place, and returns how many
-// byte strings that were.
-func overwrite(v reflect.Value) (n int) {
-	switch v.Kind() {
-	case reflect.Pointer:
-		return overwrite(v.Elem())
-	case reflect.Struct:
-		for i := range v.NumField() {
-			n += overwrite(v.Field(i))
-		}
-	case reflect.Slice:
-		if b, ok := v.Interface().([]byte); ok {
-			for i := range b {
-				b[i] ^= 0xFF
-			}
-			return 1
-		}
-		for i := range v.Len() {
-			n += overwrite(v.Index(i))
-			v.Index(i).SetZero()
-		}
-	}
-	return n
-}
-
 // TestDupDecided: every field of a Session is copied by Dup or left out on
 // purpose. A new one wants its line here.
 func TestDupDecided(t *testing.T) {
 	decided := map[string]string{
 		"refs": "the copy has one of its own", "owner": "the copy has no Manager", "inCache": "nor a cache",
 		"mu": "a lock", "secrets": "its own", "track": "its own",
-		"notResumable": "copied", "f": "copied", "rec": "copied", "values": "copied", "certs": "shared, never written", "imported": "copied",
-		"edits": "belongs to the cache", "byHandle": "belongs to the cache",
+		"notResumable": "copied", "values": "copied", "certs": "shared, never written", "imported": "copied",
+		"edits": "belongs to the cache", "content": "shared until one of them is changed", "shared": "said of both", "byHandle": "belongs to the cache",
 	}
 	typ := reflect.TypeFor[reprise.Session]()
 	for i := range typ.NumField() {

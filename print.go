@@ -25,7 +25,7 @@ func (s *Session) fingerprint() string {
 		name = s.f.Ticket
 	}
 	if len(name) == 0 && !s.secrets.wiped {
-		name = s.secrets.key
+		name = s.secrets.secret
 	}
 	if len(name) == 0 {
 		return "new"

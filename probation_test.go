@@ -46,7 +46,7 @@ func TestProbationLookup(t *testing.T) {
 	m, _ := watched(t, 0)
 	m.probation.add(probationKey(1), numbered(1, 10))
 	a, b := m.probation.lookup(probationKey(1), m), m.probation.lookup(probationKey(1), m)
-	if a == nil || b == nil || a == b || a.owner.Load() != m || content(a) != content(b) {
+	if a == nil || b == nil || a == b || a.owner.Load() != m || contentOf(a) != contentOf(b) {
 		t.Fatalf("two lookups gave %v and %v", a, b)
 	}
 	a.release()

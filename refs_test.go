@@ -14,7 +14,7 @@ func TestRefsModel(t *testing.T) {
 		var r refs
 		held := map[uint64]int{callerRef: 0, libraryRef: 0}
 		start := rapid.SampledFrom([]uint64{callerRef, libraryRef}).Draw(t, "first owner")
-		r.n.Store(start)
+		r.start(start)
 		held[start] = 1
 		dead := false
 		kind := rapid.SampledFrom([]uint64{callerRef, libraryRef})
@@ -55,7 +55,7 @@ func TestRefsModel(t *testing.T) {
 func TestRefsConcurrent(t *testing.T) {
 	const goroutines, rounds = 8, 500
 	var r refs
-	r.n.Store(callerRef)
+	r.start(callerRef)
 	var wg sync.WaitGroup
 	lasts := make(chan uint64, 2*goroutines*rounds)
 	for range goroutines {

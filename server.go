@@ -353,7 +353,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 	now := st.m.now().Unix()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f, rec := &s.f, &s.rec
+	f, rec := &s.f, s.rec
 	switch {
 	case s.notResumable.Load(), st.m.config.SingleUse && !st.watched:
 		return NotResumable
@@ -492,7 +492,7 @@ func (st *serverHandshake) hand(s *Session) ([]byte, error) {
 		return nil, err
 	}
 	s.mu.Lock()
-	s.f.ID = slices.Clone(handle)
+	s.change().f.ID = slices.Clone(handle)
 	s.byHandle = true
 	s.mu.Unlock()
 	key, _ := s.cacheKey()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
+	"github.com/reprise-tls/reprise/internal/cache"
 )
 
 // Limits of a session's fields, as libssl has them.
@@ -78,32 +79,67 @@ type Session struct {
 	// track is nil unless tracking saw the session acquired.
 	track atomic.Pointer[tracker]
 
-	mu      sync.RWMutex // guards all below; taken after the cache's lock, never before
-	edits   uint64       // counts changes, so that who packed a copy knows whether it is stale
-	f       asn1sess.Session
-	rec     appdata.Record
+	mu sync.RWMutex // guards all below; taken after the cache's lock, never before
+	*content
+	shared  bool   // content is another session's too: it is copied before a change
+	edits   uint64 // counts changes, so that who packed a copy knows whether it is stale
 	values  map[any]any
-	secrets *secrets
-	certs   peerCerts
+	secrets *keeper
+	certs   *peerCerts // nil until asked for
 	// byHandle: a server keeps it and the client holds its id in place of a ticket. Set before it is shared.
 	byHandle bool
 	// imported: decoded from bytes that nobody vouches for; its peer is verified anew before use.
 	imported bool
 }
 
+// content is what a session says, but for its secrets. Nobody writes into its
+// slices; a field is changed by giving it another one.
+type content struct {
+	f   asn1sess.Session
+	rec *appdata.Record // noRecord where there is none
+}
+
+// noRecord stands for the record of a session that has none. It is never written.
+var noRecord = new(appdata.Record)
+
 // secrets holds what is secret of a session, and nothing else does: it is an
 // allocation of its own so that a cleanup can wipe it after the Session is
 // gone, and behind a pointer so that fmt does not come to it from a struct with
 // a Session in an unexported field.
 type secrets struct {
-	key   []byte // master secret or resumption PSK
-	state []byte // a tls.SessionState in a layout that we do not know
-	user  []byte // the application's data may be secret too
-	wiped bool
+	secret []byte // master secret or resumption PSK
+	state  []byte // a tls.SessionState in a layout that we do not know
+	user   []byte // the application's data may be secret too
+	wiped  bool
+
+	shard *shard    // where the session is cached, if it was
+	key   cache.Key // and under which key
+}
+
+// keeper keeps a session's secrets. A cleanup on it wipes them, once it was
+// collected with its session. Arming one takes longer than all the rest of
+// making a session, so the keeper of a session that was freed serves again.
+type keeper struct{ *secrets }
+
+var keepers = sync.Pool{New: func() any {
+	k := &keeper{new(secrets)}
+	runtime.AddCleanup(k, (*secrets).lost, k.secrets)
+	return k
+}}
+
+// wipedKeeper is the keeper of all sessions that were freed.
+var wipedKeeper = &keeper{&secrets{wiped: true}}
+
+// lost runs when a session was collected without having been freed by everybody.
+func (s *secrets) lost() {
+	s.wipe()
+	if s.shard != nil {
+		s.shard.forget(s.key)
+	}
 }
 
 func (s *secrets) wipe() {
-	clear(s.key)
+	clear(s.secret)
 	clear(s.state)
 	clear(s.user)
 	s.wiped = true
@@ -111,9 +147,8 @@ func (s *secrets) wipe() {
 
 // peerCerts caches what parsing the peer's certificates gave.
 type peerCerts struct {
-	parsed bool
-	list   []*x509.Certificate
-	err    error
+	list []*x509.Certificate
+	err  error
 }
 
 // NewSession makes a new, empty session: version 0, no id, time now, timeout
@@ -121,24 +156,28 @@ type peerCerts struct {
 //
 // It is SSL_SESSION_new.
 func NewSession() *Session {
-	s := &Session{f: asn1sess.Session{
+	s := &Session{content: &content{f: asn1sess.Session{
 		Time:           time.Now().Unix(),
 		Timeout:        newSessionTimeout,
 		VerifyResult:   verifyUnspecified,
 		MaxFragmentLen: maxFragmentUnspecified,
-	}}
+	}, rec: noRecord}}
 	s.start(callerRef)
 	s.acquired()
 	return s
 }
 
-// start gives a filled session its first reference and arms the wipe that
-// follows its collection.
+// start gives a filled session its first reference, and its secrets, which
+// codecs leave among the fields, their place.
 func (s *Session) start(kind uint64) *Session {
-	s.secrets = &secrets{key: s.f.MasterKey, state: s.rec.State, user: s.rec.User}
-	s.f.MasterKey, s.rec.State, s.rec.User = nil, nil, nil
-	s.refs.n.Store(kind)
-	runtime.AddCleanup(s, (*secrets).wipe, s.secrets)
+	k := keepers.Get().(*keeper)
+	k.secret, k.state, k.user = s.f.MasterKey, s.rec.State, s.rec.User
+	s.f.MasterKey = nil
+	if s.rec != noRecord {
+		s.rec.State, s.rec.User = nil, nil
+	}
+	s.secrets = k
+	s.refs.start(kind)
 	return s
 }
 
@@ -149,14 +188,30 @@ func (s *Session) start(kind uint64) *Session {
 //
 // It is SSL_SESSION_dup. It cannot fail.
 func (s *Session) Dup() *Session {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	f, rec := s.whole()
-	d := &Session{f: f.Clone(), rec: cloneRecord(&rec), values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
+	s.mu.Lock()
+	s.shared = true
+	d := &Session{content: s.content, shared: true, values: maps.Clone(s.values), certs: s.certs, imported: s.imported}
 	d.notResumable.Store(s.notResumable.Load() || s.secrets.wiped)
-	d.start(callerRef)
-	d.acquired()
+	k := keepers.Get().(*keeper)
+	k.secret, k.state, k.user = slices.Clone(s.secrets.secret), slices.Clone(s.secrets.state), slices.Clone(s.secrets.user)
+	s.mu.Unlock()
+	d.secrets = k
+	d.refs.start(callerRef)
+	if tracking.Load() {
+		d.acquired()
+	}
 	return d
+}
+
+// change makes the content the session's own, before it is changed. The caller
+// holds s.mu.
+func (s *Session) change() *content {
+	if s.shared || s.rec == noRecord {
+		c, rec := *s.content, *s.rec
+		c.rec = &rec
+		s.content, s.shared = &c, false
+	}
+	return s.content
 }
 
 // UpRef takes one more reference for the caller, to be given back with Free.
@@ -167,7 +222,9 @@ func (s *Session) UpRef() error {
 	if !s.refs.add(callerRef) {
 		return ErrFreed
 	}
-	s.acquired()
+	if tracking.Load() {
+		s.acquired()
+	}
 	return nil
 }
 
@@ -186,14 +243,16 @@ func (s *Session) Free() {
 		return
 	}
 	last, ok := s.refs.drop(callerRef)
+	if last {
+		s.wipe()
+	}
 	if !ok {
 		_, library := s.refs.held()
 		panic(fmt.Errorf("%w: session %s: the caller holds none, the library %d%s",
 			ErrOverFree, s.Fingerprint(), library, s.lastFree()))
 	}
-	s.freed()
-	if last {
-		s.wipe()
+	if s.track.Load() != nil {
+		s.freed()
 	}
 }
 
@@ -205,7 +264,7 @@ func (s *Session) release() {
 	if s == nil {
 		return
 	}
-	if last, ok := s.refs.drop(libraryRef); ok && last {
+	if last, _ := s.refs.drop(libraryRef); last {
 		s.wipe()
 	}
 }
@@ -213,17 +272,18 @@ func (s *Session) release() {
 func (s *Session) wipe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.secrets.wipe()
-	s.values = nil
+	k := s.secrets
+	k.wipe()
+	*k.secrets = secrets{}
+	keepers.Put(k)
+	s.secrets, s.values = wipedKeeper, nil
 }
 
 // whole returns the fields with the secrets where codecs look for them, sharing
 // memory with s. The caller holds s.mu.
 func (s *Session) whole() (asn1sess.Session, appdata.Record) {
-	f, rec := s.f, s.rec
-	if !s.secrets.wiped { // else there are none, not ones of zeros
-		f.MasterKey, rec.State, rec.User = s.secrets.key, s.secrets.state, s.secrets.user
-	}
+	f, rec := s.f, *s.rec
+	f.MasterKey, rec.State, rec.User = s.secrets.secret, s.secrets.state, s.secrets.user
 	return f, rec
 }
 

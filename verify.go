@@ -26,7 +26,7 @@ func (s *Session) verifyPeer(opts x509.VerifyOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rec.Verified = nil
+	s.change().rec.Verified = nil
 	for _, chain := range chains {
 		var raw [][]byte
 		for _, c := range chain[1:] {
@@ -45,7 +45,7 @@ func (s *Session) verifyPeer(opts x509.VerifyOptions) error {
 func (s *Session) forgetVerified() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rec.Verified = nil
+	s.change().rec.Verified = nil
 }
 
 func (s *Session) isImported() bool {

@@ -157,6 +157,11 @@ func (d *decoder) header(class byte, tag int) (header, error) {
 // octets reads an OCTET STRING. The result lies in the input, unless it came in pieces; it
 // is never nil.
 func (d *decoder) octets(class byte, tag int) ([]byte, error) {
+	if in := d.in; len(in) >= 2 && tag < lowTagMask && in[0] == class|byte(tag) && in[1] < 0x80 && int(in[1]) <= len(in)-2 {
+		n := 2 + int(in[1]) // in the form that all encoders give it
+		d.in = in[n:]
+		return in[2:n:n], nil
+	}
 	h, err := d.header(class, tag)
 	if err != nil {
 		return nil, err
@@ -208,6 +213,14 @@ func (d *decoder) collect(buf []byte, depth int) ([]byte, error) {
 // integer reads an INTEGER as its low 64 bits in two's complement and its sign. An empty
 // one is zero, as in libcrypto, for the sake of old encoders.
 func (d *decoder) integer() (value uint64, negative bool, err error) {
+	if in := d.in; len(in) >= 3 && in[0] == tagInteger && in[1]-1 < 8 && int(in[1]) <= len(in)-2 && in[2]-1 < 0x7f {
+		n := 2 + int(in[1]) // positive, not padded
+		for _, b := range in[2:n] {
+			value = value<<8 | uint64(b)
+		}
+		d.in = in[n:]
+		return value, false, nil
+	}
 	h, err := d.header(classUniversal, tagInteger)
 	if err != nil {
 		return 0, false, err

@@ -14,23 +14,31 @@ import (
 //
 // The error is a [*FieldError].
 func Parse(der []byte, now int64) (s Session, rest []byte, err error) {
+	if rest, err = s.Decode(der, now); err != nil {
+		return Session{}, nil, err
+	}
+	return s, rest, nil
+}
+
+// Decode is [Parse] into s, which must be empty; after an error it is of no use.
+func (s *Session) Decode(der []byte, now int64) (rest []byte, err error) {
 	d := decoder{in: der}
 	h, err := d.header(classUniversal, tagSequence)
 	if err == nil && !h.constructed {
 		err = ErrNotExplicit
 	}
 	if err != nil {
-		return Session{}, nil, fieldSequence.wrap(err)
+		return nil, fieldSequence.wrap(err)
 	}
 	seq := d.enter(h)
 	if err := s.parseMandatory(&seq); err != nil {
-		return Session{}, nil, err
+		return nil, err
 	}
 	if err := s.parseOptional(&seq); err != nil {
-		return Session{}, nil, err
+		return nil, err
 	}
 	if err := d.leave(h, seq); err != nil {
-		return Session{}, nil, fieldSequence.wrap(err)
+		return nil, fieldSequence.wrap(err)
 	}
 	if s.Time == 0 {
 		s.Time = now
@@ -38,7 +46,7 @@ func Parse(der []byte, now int64) (s Session, rest []byte, err error) {
 	if s.Timeout == 0 {
 		s.Timeout = DefaultTimeout
 	}
-	return s, d.in, nil
+	return d.in, nil
 }
 
 func (s *Session) parseMandatory(d *decoder) error {
@@ -89,6 +97,19 @@ func validVersion(version int32) bool {
 func (s *Session) parseOptional(d *decoder) error {
 	last := fieldKeyArg - 1
 	for !d.end() {
+		if f, content := d.shortField(); content != nil && f > last && f <= fieldPeerRPK {
+			last = f
+			d.in = d.in[2+len(content):]
+			inner := decoder{in: content}
+			err := s.parseField(f, &inner)
+			if err == nil && len(inner.in) != 0 {
+				err = ErrTrailing
+			}
+			if err != nil {
+				return f.wrap(err)
+			}
+			continue
+		}
 		h, err := parseHeader(d.in)
 		if err != nil {
 			return fieldSequence.wrap(err)
@@ -108,6 +129,21 @@ func (s *Session) parseOptional(d *decoder) error {
 		}
 	}
 	return nil
+}
+
+// shortField returns the next element if it is a tagged field in the form that all encoders
+// give it: low tag, length in one byte. Otherwise content is nil.
+func (d *decoder) shortField() (f field, content []byte) {
+	in := d.in
+	if len(in) < 2 || in[0]&^lowTagMask != classContext|bitConstructed || in[1] >= 0x80 || int(in[1]) > len(in)-2 {
+		return 0, nil
+	}
+	f = field(in[0] & lowTagMask)
+	if f == lowTagMask || f == fieldKeyArg {
+		return 0, nil
+	}
+	n := 2 + int(in[1])
+	return f, in[2:n:n]
 }
 
 func (s *Session) parseExplicit(f field, h header, d *decoder) error {

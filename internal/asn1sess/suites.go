@@ -4,7 +4,15 @@ import "slices"
 
 // KnownSuite reports whether libssl knows the cipher suite. d2i_SSL_SESSION refuses a session
 // with any other.
-func KnownSuite(id uint16) bool { return SuiteName(id) != "" }
+func KnownSuite(id uint16) bool { return known[id>>6]&(1<<(id&63)) != 0 }
+
+// known has a bit for each suite: a search takes longer than the rest of checking a session.
+var known = func() (bits [1 << 10]uint64) {
+	for _, s := range suites {
+		bits[s.id>>6] |= 1 << (s.id & 63)
+	}
+	return bits
+}()
 
 // SuiteName is OpenSSL's name of the cipher suite (SSL_CIPHER_get_name), or "" if libssl does
 // not know it.

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestClone fills every byte slice of a Session by reflection, so that a field
-// that Clone forgets is found.
-func TestClone(t *testing.T) {
+// TestOwn fills every byte slice of a Session by reflection, so that a field
+// that Own forgets is found.
+func TestOwn(t *testing.T) {
 	var s Session
 	v := reflect.ValueOf(&s).Elem()
 	for i := range v.NumField() {
@@ -15,7 +15,8 @@ func TestClone(t *testing.T) {
 			f.SetBytes([]byte{byte(i), 1, 2})
 		}
 	}
-	c := s.Clone()
+	c := s
+	c.Own()
 	if !reflect.DeepEqual(s, c) {
 		t.Fatalf("%+v\nis not %+v", c, s)
 	}
@@ -28,10 +29,11 @@ func TestClone(t *testing.T) {
 		}
 	}
 	empty := Session{ID: []byte{}}
-	if c := empty.Clone(); c.ID == nil || c.Peer != nil {
+	c = empty
+	if c.Own(); c.ID == nil || c.Peer != nil {
 		t.Errorf("absent and empty are confused: %+v", c)
 	}
-	if n := testing.AllocsPerRun(100, func() { c = s.Clone() }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { c = s; c.Own() }); n > 1 {
 		t.Errorf("%v allocations", n)
 	}
 }
