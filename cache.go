@@ -3,6 +3,7 @@ package reprise
 import (
 	"errors"
 	"hash/maphash"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -86,45 +87,48 @@ func (c *sessionCache) shard(key *cache.Key) *shard {
 var errTooBig = errors.New("reprise: session is too big for the cache")
 
 // insert caches s, which its caller made sure is m's. added is false if s
-// itself was there. Who calls it tells of what is gone.
+// itself was there: it takes its place anew. Who calls it tells of what is gone.
 func (c *sessionCache) insert(s *Session) (added bool, gone []removal, err error) {
 	if !s.hold() {
 		return false, nil, ErrFreed
 	}
-	key, err := s.enter(c.m.config.CacheMode&UpdateTime != 0, c.m.now().Unix())
+	updateTime := c.m.config.CacheMode&UpdateTime != 0
+	key, was, err := s.enter(updateTime, c.m.now().Unix())
 	if err == nil {
 		if gone, err = c.store(key, s); err == nil {
 			return true, gone, nil
 		}
-		s.inCache.Store(false)
+		if s.inCache.Store(false); updateTime {
+			s.set(func() { s.f.Time = was })
+		}
+	}
+	if errors.Is(err, errEntered) {
+		gone, err = c.repack(key, s), nil
 	}
 	s.release()
-	if errors.Is(err, errEntered) {
-		err = nil
-	}
 	return false, gone, err
 }
 
 // errEntered: the session is cached already.
 var errEntered = errors.New("reprise: session is cached")
 
-// enter marks s cached and returns its key, which stays as it is from now on.
-func (s *Session) enter(updateTime bool, now int64) (cache.Key, error) {
+// enter marks s cached and returns its key, which stays as it is from now on,
+// and its time, which updateTime sets to now.
+func (s *Session) enter(updateTime bool, now int64) (key cache.Key, was int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case len(s.f.ID) == 0 || s.notResumable.Load():
-		return cache.Key{}, ErrNotResumable
-	case s.inCache.Load():
-		return cache.Key{}, errEntered
+	if len(s.f.ID) == 0 || s.notResumable.Load() {
+		return cache.Key{}, 0, ErrNotResumable
 	}
-	s.inCache.Store(true)
-	if updateTime {
+	if was = s.f.Time; updateTime {
 		s.change().f.Time = now
 		s.edits++
 	}
-	key, _ := cache.MakeKey(s.f.Version, s.f.ID)
-	return key, nil
+	key, _ = cache.MakeKey(s.f.Version, s.f.ID)
+	if s.inCache.Swap(true) {
+		return key, was, errEntered
+	}
+	return key, was, nil
 }
 
 // scratch has buffers for packing, wiped.
@@ -237,8 +241,14 @@ func (c *sessionCache) put(sh *shard, key cache.Key, s *Session, packed []byte) 
 // reserve makes room for an entry of size bytes. The entry is not there yet,
 // so it is never the victim.
 func (c *sessionCache) reserve(size int64, gone []removal) []removal {
-	entries, bytes := c.entries.Add(1), c.bytes.Add(size)
-	for entries > int64(c.m.config.CacheSize) || bytes > c.m.config.CacheBytes {
+	c.entries.Add(1)
+	c.bytes.Add(size)
+	return c.makeRoom(gone)
+}
+
+// makeRoom evicts until the cache is within its limits.
+func (c *sessionCache) makeRoom(gone []removal) []removal {
+	for c.entries.Load() > int64(c.m.config.CacheSize) || c.bytes.Load() > c.m.config.CacheBytes {
 		r, ok := c.evict()
 		if !ok {
 			break
@@ -246,7 +256,6 @@ func (c *sessionCache) reserve(size int64, gone []removal) []removal {
 		if r != nil {
 			gone = append(gone, *r)
 		}
-		entries, bytes = c.entries.Load(), c.bytes.Load()
 	}
 	return gone
 }
@@ -424,9 +433,12 @@ const flushBatch = 16
 // the order of expiry.
 func (c *sessionCache) flush(now int64, all bool, cause Cause) (removed int) {
 	last := now - 1
-	if all {
+	switch {
+	case all:
 		last = neverExpires
 		c.settleAll()
+	case now == math.MinInt64:
+		return 0
 	}
 	for {
 		sh, next := c.firstToExpire()
@@ -473,12 +485,22 @@ func (c *sessionCache) update(s *Session) {
 	if !ok {
 		return
 	}
-	if gone := c.repack(key, s); gone != nil {
-		c.tell([]removal{*gone})
-	}
+	c.tell(c.repack(key, s))
 }
 
-func (c *sessionCache) repack(key cache.Key, s *Session) (gone *removal) {
+// repack puts s anew, if s is what is cached under key, and makes room if it
+// grew.
+func (c *sessionCache) repack(key cache.Key, s *Session) (gone []removal) {
+	if r := c.putAnew(key, s); r != nil {
+		gone = append(gone, *r)
+	}
+	if c.bytes.Load() > c.m.config.CacheBytes {
+		gone = c.makeRoom(gone)
+	}
+	return gone
+}
+
+func (c *sessionCache) putAnew(key cache.Key, s *Session) (gone *removal) {
 	sh := c.shard(&key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -490,6 +512,7 @@ func (c *sessionCache) repack(key cache.Key, s *Session) (gone *removal) {
 	buf := &sh.buf
 	defer func() { sh.wipe(*buf) }()
 	if _, err := c.pack(buf, s); err != nil {
+		c.m.stats.full.Add(1)
 		return c.detach(sh, key, CauseEvicted)
 	}
 	c.put(sh, key, s, *buf)

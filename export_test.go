@@ -6,6 +6,7 @@ import (
 
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
+	"github.com/reprise-tls/reprise/internal/cache"
 )
 
 // Held returns the references to s: the caller's and the library's.
@@ -50,3 +51,43 @@ func (b Secrets) Wiped() bool {
 func OnCollected(s *Session, f func(Secrets)) {
 	runtime.SetFinalizer(s.secrets.secrets, func(x *secrets) { f(Secrets{x.secret, x.state, x.user}) })
 }
+
+// PackedSize returns what s takes of Config.CacheBytes.
+func PackedSize(s *Session) int64 {
+	packed, err := s.pack(nil)
+	if err != nil {
+		return 0
+	}
+	defer clear(packed)
+	return int64(cache.SizeOf(len(packed)))
+}
+
+// Account is how much a cache holds: entries and their bytes.
+type Account struct{ Entries, Bytes int64 }
+
+// Accounts returns what m's cache keeps count of, and what counting its shards
+// gives. They are the same when nobody uses the cache.
+func Accounts(m *Manager) (kept, counted Account) {
+	kept = Account{m.cache.entries.Load(), m.cache.bytes.Load()}
+	for i := range m.cache.shards {
+		sh := &m.cache.shards[i]
+		sh.mu.Lock()
+		counted.Entries += int64(sh.packed.Len())
+		counted.Bytes += int64(sh.packed.Size())
+		sh.mu.Unlock()
+	}
+	return kept, counted
+}
+
+// Forget does to a cached session that nobody holds what the collector would,
+// sooner or later: its next holder gets another object, made of the packed form.
+func Forget(m *Manager, version uint16, id []byte) {
+	key, _ := cache.MakeKey(version, id)
+	sh := m.cache.shard(&key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.live, key)
+}
+
+// ErrTooBig is what Add says of a session that is bigger than the cache.
+var ErrTooBig = errTooBig
