@@ -289,11 +289,13 @@ func TestCacheModel(t *testing.T) {
 				model.add(id, epoch.Unix()+int64(seconds))
 			},
 			"add again": func(t *rapid.T) {
-				if s := cached(id.Draw(t, "id")); s != nil {
+				id := id.Draw(t, "id")
+				if s := cached(id); s != nil {
 					defer s.Free()
 					if added, err := m.Add(s); added || err != nil {
 						t.Fatalf("Add of what is cached: %v, %v", added, err)
 					}
+					model.put(id, model.sessions[id].expiry)
 				}
 			},
 			"remove": func(t *rapid.T) {
