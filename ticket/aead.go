@@ -3,19 +3,15 @@ package ticket
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
-	"sync/atomic"
 )
 
 const (
-	// AEADKeySize is the length in bytes of the key of [NewAEADKey].
+	// AEADKeySize is the length in bytes of the key of [NewAEADKey] and [NewGCMKey].
 	AEADKeySize = keyNameSize + aeadSecretSize
 
-	keyNameSize    = 16
 	aeadSecretSize = 32 // AES-256
 
 	aeadRevision   = 1
@@ -48,24 +44,14 @@ const maxAEADTickets = 1 << 32
 // can count the tickets of another, so replace such a key long before.
 //
 // Safe for concurrent use. AEAD works under GODEBUG=fips140=only.
-type AEAD struct {
-	name   [keyNameSize]byte
-	gcm    atomic.Pointer[cipher.AEAD] // nil once closed
-	sealed atomic.Uint64               // calls of Seal
-	limit  uint64
-}
+type AEAD struct{ sole *sole }
 
 var _ Sealer = (*AEAD)(nil)
 
 // NewAEAD returns an AEAD with a new key that exists only in this process. It
 // cannot fail: crypto/rand ends the program rather than give out bytes that
 // are not random.
-func NewAEAD() *AEAD {
-	var key [AEADKeySize]byte
-	defer clear(key[:])
-	rand.Read(key[:])
-	return newAEAD(&key)
-}
+func NewAEAD() *AEAD { return &AEAD{newSole(GenerateKey(FormAEAD))} }
 
 // NewAEADKey returns an AEAD with the given key of [AEADKeySize] bytes: 16 for
 // its name, which every ticket shows, and 32 for AES-256. All must come from a
@@ -74,51 +60,16 @@ func NewAEAD() *AEAD {
 //
 // The key is copied. Clearing the caller's copy is up to the caller.
 func NewAEADKey(key []byte) (*AEAD, error) {
-	if len(key) != AEADKeySize {
-		return nil, fmt.Errorf("ticket: key of %d bytes, want %d", len(key), AEADKeySize)
-	}
-	// The name is no secret, but an unfilled one comes with an unfilled secret
-	// or makes one name of many keys.
-	if patterned(key[:keyNameSize]) {
-		return nil, ErrWeakKey
-	}
-	if err := checkSecret(key[keyNameSize:]); err != nil {
+	k, err := NewGCMKey(key)
+	if err != nil {
 		return nil, err
 	}
-	return newAEAD((*[AEADKeySize]byte)(key)), nil
-}
-
-func newAEAD(key *[AEADKeySize]byte) *AEAD {
-	block, err := aes.NewCipher(key[keyNameSize:])
-	if err != nil {
-		panic("ticket: " + err.Error()) // AES-256 has 32-byte keys
-	}
-	// The only form of GCM that FIPS 140 allows for this; it puts the 12 bytes
-	// of the nonce before the ciphertext.
-	gcm, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic("ticket: " + err.Error()) // the block is crypto/aes's
-	}
-	a := &AEAD{name: [keyNameSize]byte(key[:]), limit: maxAEADTickets}
-	a.gcm.Store(&gcm)
-	return a
+	return &AEAD{newSole(k)}, nil
 }
 
 // Seal implements [Sealer]. The error is [ErrExhausted] once the key has sealed
 // 2^32 tickets, or [ErrClosed].
-func (a *AEAD) Seal(session []byte) ([]byte, error) {
-	gcm := a.gcm.Load()
-	if gcm == nil {
-		return nil, ErrClosed
-	}
-	if a.sealed.Add(1) > a.limit {
-		return nil, ErrExhausted
-	}
-	ticket := make([]byte, aeadHeaderSize, aeadHeaderSize+len(session)+(*gcm).Overhead())
-	ticket[0] = aeadRevision
-	copy(ticket[1:], a.name[:])
-	return (*gcm).Seal(ticket, nil, session, ticket), nil
-}
+func (a *AEAD) Seal(session []byte) ([]byte, error) { return a.sole.seal(session) }
 
 // Open implements [Sealer]. A ticket that does not begin with this revision and
 // the name of this key, or that is too short to, gives [ErrUnknownKey]; one
@@ -126,25 +77,15 @@ func (a *AEAD) Seal(session []byte) ([]byte, error) {
 // Close every ticket gives ErrUnknownKey. renew is always false: there is no
 // newer key.
 func (a *AEAD) Open(ticket []byte) (session []byte, renew bool, err error) {
-	gcm := a.gcm.Load()
-	if gcm == nil || len(ticket) < aeadHeaderSize {
-		return nil, false, ErrUnknownKey
-	}
-	header, sealed := ticket[:aeadHeaderSize], ticket[aeadHeaderSize:]
-	if header[0] != aeadRevision || [keyNameSize]byte(header[1:]) != a.name {
-		return nil, false, ErrUnknownKey
-	}
-	session, err = (*gcm).Open(nil, nil, sealed, header)
-	if err != nil {
-		return nil, false, ErrForged
-	}
-	return session, false, nil
+	session, err = a.sole.open(ticket)
+	return session, false, err
 }
 
 // Close lets go of the key: from then on Seal gives [ErrClosed] and Open
-// [ErrUnknownKey]. Calls under way finish. The error is nil.
+// [ErrUnknownKey]. Calls under way finish, and the last one wipes the key. The
+// error is nil.
 func (a *AEAD) Close() error {
-	a.gcm.Store(nil)
+	a.sole.close()
 	return nil
 }
 
@@ -154,8 +95,7 @@ func (a *AEAD) String() string {
 	if a == nil {
 		return "ticket.AEAD(nil)"
 	}
-	sum := sha256.Sum256(a.name[:])
-	return fmt.Sprintf("ticket.AEAD(%x)", sum[:8])
+	return "ticket.AEAD(" + a.sole.key.Fingerprint() + ")"
 }
 
 // Format prints [AEAD.String] under every verb.
@@ -163,3 +103,41 @@ func (a *AEAD) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
 
 // LogValue implements [slog.LogValuer] with [AEAD.String].
 func (a *AEAD) LogValue() slog.Value { return slog.StringValue(a.String()) }
+
+// gcmBox seals in the form of AEAD.
+type gcmBox struct {
+	name [keyNameSize]byte
+	gcm  cipher.AEAD
+}
+
+func newGCM(name [keyNameSize]byte, secret []byte) *gcmBox {
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		panic("ticket: " + err.Error()) // AES-256 has 32-byte keys
+	}
+	// The only form of GCM that FIPS 140 allows for this; it puts the 12 bytes
+	// of the nonce before the ciphertext.
+	gcm, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic("ticket: " + err.Error()) // the block is crypto/aes's
+	}
+	return &gcmBox{name: name, gcm: gcm}
+}
+
+func (b *gcmBox) seal(session []byte) []byte {
+	ticket := make([]byte, aeadHeaderSize, aeadHeaderSize+len(session)+b.gcm.Overhead())
+	ticket[0] = aeadRevision
+	copy(ticket[1:], b.name[:])
+	return b.gcm.Seal(ticket, nil, session, ticket)
+}
+
+func (b *gcmBox) open(ticket []byte) ([]byte, error) {
+	session, err := b.gcm.Open(nil, nil, ticket[aeadHeaderSize:], ticket[:aeadHeaderSize])
+	if err != nil {
+		return nil, ErrForged
+	}
+	return session, nil
+}
+
+// wipe has nothing to do: the expanded key is crypto/aes's.
+func (b *gcmBox) wipe() {}

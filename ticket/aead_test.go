@@ -185,11 +185,11 @@ func TestAEADNoncesDiffer(t *testing.T) {
 }
 
 func TestAEADExhausted(t *testing.T) {
-	if NewAEAD().limit != 1<<32 || testAEAD(t).limit != 1<<32 {
+	if NewAEAD().sole.key.limit != 1<<32 || testAEAD(t).sole.key.limit != 1<<32 {
 		t.Error("the limit is not 2^32 tickets")
 	}
 	a := NewAEAD()
-	a.limit = 100
+	a.sole.key.limit = 100
 	ticket := mustSeal(t, a, []byte("session"))
 	var sealed atomic.Int64
 	var wg sync.WaitGroup

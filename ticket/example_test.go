@@ -54,5 +54,5 @@ func ExampleNewAEADKey() {
 	fmt.Println(err)
 
 	// Output:
-	// ticket: key is a pattern, not random bytes
+	// ticket: key is a pattern, not random bytes (name)
 }

@@ -30,6 +30,9 @@ var (
 	// sealed with it, or was changed or cut off since.
 	ErrForged = errors.New("ticket: not authentic")
 
+	// ErrNoKey says that no key of a ring encrypts now.
+	ErrNoKey = errors.New("ticket: no key to encrypt with")
+
 	// ErrExhausted says that a key has sealed as many tickets as it safely can.
 	ErrExhausted = errors.New("ticket: key exhausted")
 

@@ -45,17 +45,17 @@ func TestCheckSecret(t *testing.T) {
 		"one byte filled": append([]byte{1}, make([]byte, 31)...),
 		"padded word":     append([]byte("correct horse battery "), "**********"...),
 	} {
-		if err := checkSecret(b); !errors.Is(err, ErrWeakKey) {
+		if err := checkSecret("key", b); !errors.Is(err, ErrWeakKey) {
 			t.Errorf("%s: checkSecret(%x) = %v, want ErrWeakKey", name, b, err)
 		}
 	}
 	for range 1000 {
 		b := make([]byte, 32)
 		rand.Read(b)
-		if err := checkSecret(b); err != nil {
+		if err := checkSecret("key", b); err != nil {
 			t.Errorf("checkSecret(%x) = %v", b, err)
 		}
-		if err := checkSecret(b[:16]); err != nil {
+		if err := checkSecret("key", b[:16]); err != nil {
 			t.Errorf("checkSecret(%x) = %v", b[:16], err)
 		}
 	}
