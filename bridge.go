@@ -20,7 +20,7 @@ type origin struct {
 	curve     tls.CurveID
 	contextID []byte
 	policy    []byte
-	firstAuth int64
+	firstAuth int64 // nanoseconds
 	lineage   []byte
 	user      []byte // the application's data, carried over from the session that was resumed; the new one takes it over
 	ticket    []byte // client only

@@ -1,6 +1,7 @@
 package reprise
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
@@ -58,6 +59,11 @@ type Config struct {
 	// its own. (SSL_CTX_set_session_id_context)
 	ContextID []byte
 
+	// AcceptContextIDs are session id contexts, each at most 32 bytes, whose
+	// sessions resume here besides those of ContextID: what other servers that
+	// share ticket keys give theirs. What is issued bears ContextID.
+	AcceptContextIDs [][]byte
+
 	// PolicyID names the client-certificate policy of the configurations that
 	// this Manager is given, so that sessions made under it resume in another
 	// process, and at all where VerifyPeerCertificate decides: functions and
@@ -73,6 +79,17 @@ type Config struct {
 	// Tickets seals sessions into tickets; nil means a key of this process.
 	// (SSL_CTX_set_tlsext_ticket_key_evp_cb)
 	Tickets ticket.Sealer
+
+	// OnSeal is called before a session is sealed into a ticket, with no lock
+	// held: what it gives SetTicketAppData travels in the ticket. The session is
+	// lent for the call. (SSL_CTX_set_session_ticket_cb, gen_cb)
+	OnSeal func(*Session)
+
+	// OnOpen decides on a session that was opened from a ticket and would be
+	// resumed, with no lock held; the peer has proven nothing yet, so it should
+	// change nothing. The session is lent for the call.
+	// (SSL_CTX_set_session_ticket_cb, dec_cb)
+	OnOpen func(*Session) TicketDecision
 
 	// NoTickets keeps sessions in the cache and gives clients a handle in
 	// place of a ticket; tickets are not accepted. Without a cache (CacheOff)
@@ -182,9 +199,22 @@ func (c CacheMode) String() string {
 	return name
 }
 
+// TicketDecision is what Config.OnOpen makes of a ticket.
+type TicketDecision uint8
+
+// Decisions. There is no abort: SSL_TICKET_RETURN_ABORT is TicketIgnore here.
+const (
+	TicketUse         TicketDecision = iota // resume, and renew the ticket if its sealer says so (SSL_TICKET_RETURN_USE)
+	TicketUseRenew                          // resume, and renew the ticket; TLS 1.3 always does (SSL_TICKET_RETURN_USE_RENEW)
+	TicketIgnore                            // full handshake (SSL_TICKET_RETURN_IGNORE)
+	TicketIgnoreRenew                       // full handshake, which always brings another ticket: the same (SSL_TICKET_RETURN_IGNORE_RENEW)
+)
+
 // validate reports what of c cannot be.
 func (c *Config) validate() error {
 	switch {
+	case slices.ContainsFunc(c.AcceptContextIDs, func(id []byte) bool { return len(id) > MaxSessionIDContextLength }):
+		return fmt.Errorf("%w: an entry of Config.AcceptContextIDs, at most %d bytes", ErrTooLong, MaxSessionIDContextLength)
 	case c.CacheMode&^(cacheSides|cacheFlags) != 0:
 		return fmt.Errorf("reprise: Config.CacheMode: %v is none", c.CacheMode)
 	case c.CacheBytes < 0:
@@ -224,7 +254,7 @@ func (c *Config) populate() {
 	case c.MaxAge < 0:
 		c.MaxAge = math.MaxInt64
 	}
-	c.ContextID = slices.Clone(c.ContextID)
+	c.ContextID, c.AcceptContextIDs = slices.Clone(c.ContextID), cloneList(c.AcceptContextIDs)
 	if c.Tickets == nil {
 		c.Tickets = ticket.NewAEAD()
 	}
@@ -241,6 +271,11 @@ func (c *Config) populate() {
 
 // autoClears reports whether expired sessions go as others come.
 func (c *Config) autoClears() bool { return c.CacheMode&NoAutoClear == 0 && c.FlushEvery == 0 }
+
+func (c *Config) acceptsContext(id []byte) bool {
+	return bytes.Equal(id, c.ContextID) ||
+		slices.ContainsFunc(c.AcceptContextIDs, func(other []byte) bool { return bytes.Equal(id, other) })
+}
 
 // clientCAs returns the pool that ClientCAsPEM describes, nil if it is empty.
 func (c *Config) clientCAs() (*x509.CertPool, error) {

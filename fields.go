@@ -413,7 +413,7 @@ func (s *Session) FirstAuthentication() time.Time {
 	if s.rec.FirstAuth == 0 {
 		return time.Time{}
 	}
-	return time.Unix(s.rec.FirstAuth, 0)
+	return time.Unix(0, s.rec.FirstAuth)
 }
 
 // set changes a field and keeps a cached copy true.

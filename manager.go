@@ -22,14 +22,15 @@ var ErrClosed = errors.New("reprise: Manager is closed")
 //
 // All methods are safe for concurrent use.
 type Manager struct {
-	config    Config
-	policies  *policies
-	handles   *handles
-	layout    layout
-	cache     *sessionCache
-	probation *probation
-	stats     counters
-	closed    atomic.Bool
+	config      Config
+	policies    *policies
+	handles     *handles
+	layout      layout
+	cache       *sessionCache
+	probation   *probation
+	revocations *revocations
+	stats       counters
+	closed      atomic.Bool
 }
 
 // New makes a Manager. It keeps a copy of config; the error names the field
@@ -41,7 +42,7 @@ func New(config Config) (*Manager, error) {
 		return nil, err
 	}
 	config.populate()
-	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation()}
+	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation(), revocations: newRevocations()}
 	var err error
 	if m.policies, err = newPolicies(&config); err != nil {
 		return nil, err
@@ -96,17 +97,37 @@ func (m *Manager) Add(s *Session) (added bool, err error) {
 // Remove takes the session with s's version and id out of the cache and marks
 // s not resumable, cached or not. It reports whether there was one. OnRemove is
 // called in either case, as in libssl, for the sake of caches kept elsewhere. A
-// session of another Manager, one without an id and nil are left alone.
+// session that a server of m has in a ticket is revoked: its ticket does not
+// resume any more. A session of another Manager, one without an id that is not
+// m's, and nil are left alone.
 //
 // It is SSL_CTX_remove_session.
 func (m *Manager) Remove(s *Session) bool {
 	if s == nil {
 		return false
 	}
-	if _, ok := s.cacheKey(); !ok || !s.own(m) {
+	if _, ok := s.cacheKey(); !ok {
+		if s.owner.Load() == m {
+			m.revokeTicket(s)
+		}
 		return false
 	}
-	return m.cache.remove(s, CauseRemoved)
+	if !s.own(m) {
+		return false
+	}
+	cached := m.cache.remove(s, CauseRemoved)
+	if !cached {
+		m.revokeTicket(s)
+	}
+	return cached
+}
+
+// revokeTicket revokes a session of a server's that is in a ticket.
+func (m *Manager) revokeTicket(s *Session) {
+	if r, ok := bySecret(s); ok && !s.byHandle && !s.HasTicket() {
+		s.notResumable.Store(true)
+		m.Revoke(r)
+	}
 }
 
 // Lookup returns the cached session of a version and id, expired or not, with
@@ -139,10 +160,14 @@ func (m *Manager) Has(version uint16, id []byte) bool {
 // It is SSL_CTX_flush_sessions_ex.
 func (m *Manager) Flush(t time.Time) int { return m.cache.flush(t.Unix(), false, CauseExpired) }
 
-// FlushAll removes every session and returns how many.
+// FlushAll removes every session and returns how many. Tickets that were
+// issued before do not resume any more either.
 //
 // It is SSL_CTX_flush_sessions with time 0.
-func (m *Manager) FlushAll() int { return m.cache.flush(0, true, CauseFlushed) }
+func (m *Manager) FlushAll() int {
+	m.Revoke(AuthenticatedBefore(m.now()))
+	return m.cache.flush(0, true, CauseFlushed)
+}
 
 // Len returns how many sessions are cached, expired ones included.
 //

@@ -35,6 +35,10 @@ const (
 	Expired
 	// TooOld: the full handshake that the session descends from is longer ago than Config.MaxAge.
 	TooOld
+	// Revoked: the session was revoked (Manager.Revoke, Remove, FlushAll).
+	Revoked
+	// Refused: the application refused the ticket (Config.OnOpen).
+	Refused
 	// OtherSuite: the negotiated cipher suite cannot carry the session (TLS 1.3: another
 	// hash; TLS 1.2: the session's suite is not to be had).
 	OtherSuite
@@ -65,6 +69,8 @@ var reasonNames = [reasonCount]string{
 	OtherPolicy:     "other client-certificate policy",
 	Expired:         "expired",
 	TooOld:          "too old",
+	Revoked:         "revoked",
+	Refused:         "refused",
 	OtherSuite:      "other suite",
 	ChainIncomplete: "chain incomplete",
 	EMSMismatch:     "extended master secret mismatch",

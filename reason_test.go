@@ -337,6 +337,19 @@ var reasonRows = []reasonRow{
 		s.between = func(*reprise.Manager) { s.clock.forward(62 * time.Second) }
 	}},
 
+	{reprise.Revoked, "flush, ticket", serverSide, versions, func(s *scene) {
+		s.between = func(sm *reprise.Manager) { sm.FlushAll() }
+	}},
+	{reprise.Revoked, "server name, handle", serverSide, versions, func(s *scene) {
+		s.server.NoTickets = true
+		s.between = func(sm *reprise.Manager) { sm.Revoke(reprise.ByServerName("A.test.")) }
+	}},
+	{reprise.Refused, "ignore", serverSide, versions, func(s *scene) {
+		s.server.OnOpen = func(*reprise.Session) reprise.TicketDecision { return reprise.TicketIgnore }
+	}},
+	{reprise.Refused, "ignore and renew", serverSide, versions, func(s *scene) {
+		s.server.OnOpen = func(*reprise.Session) reprise.TicketDecision { return reprise.TicketIgnoreRenew }
+	}},
 	{reprise.TooOld, "ticket", serverSide, versions, tooOld},
 	{reprise.TooOld, "handle", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true

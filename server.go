@@ -194,6 +194,9 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 		reason = st.check(s, cs)
 	}
 	if reason == Resumed {
+		o, reason = st.ask(o)
+	}
+	if reason == Resumed {
 		var err error
 		if state, err = st.m.toTLS(s); err != nil {
 			reason = Undecodable
@@ -253,6 +256,22 @@ func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (opene
 		return opened{}, Undecodable
 	}
 	return opened{session: s, renew: renew}, Resumed
+}
+
+// ask lets the application decide on a session that was opened from a ticket.
+func (st *serverHandshake) ask(o opened) (opened, Reason) {
+	f := st.m.config.OnOpen
+	if f == nil || o.session.byHandle || o.session.inCache.Load() {
+		return o, Resumed
+	}
+	switch f(o.session) {
+	case TicketUse:
+		return o, Resumed
+	case TicketUseRenew:
+		o.renew = true
+		return o, Resumed
+	}
+	return o, Refused
 }
 
 // find looks a handle up: in the cache, among those on probation, elsewhere.
@@ -359,7 +378,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return NotResumable
 	case f.Version != cs.Version:
 		return OtherVersion
-	case !slices.Equal(f.IDContext, st.m.config.ContextID):
+	case !st.m.config.acceptsContext(f.IDContext):
 		return OtherContext
 	case normalName(string(f.Hostname)) != st.hello.name:
 		return OtherName
@@ -368,8 +387,10 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 	case now > addSeconds(f.Time, min(f.Timeout, int64(maxLifetime/time.Second))):
 		st.m.stats.timeouts.Add(1)
 		return Expired
-	case now > addSeconds(st.born(f.Time, rec.FirstAuth), int64(st.m.config.MaxAge/time.Second)):
+	case st.m.now().UnixNano() > addSeconds(s.born(), int64(st.m.config.MaxAge)):
 		return TooOld
+	case st.m.revocations.revoked(s):
+		return Revoked
 	case !st.suiteFits(f.Cipher, cs):
 		return OtherSuite
 	case len(s.secrets.state) > 0: // crypto/tls sees to the rest; we cannot look inside
@@ -393,14 +414,6 @@ func (st *serverHandshake) underPolicy(f *asn1sess.Session, rec *appdata.Record)
 	return st.policy.is(rec.Policy)
 }
 
-// born is when the session's line began; one that does not say began itself.
-func (st *serverHandshake) born(established, firstAuth int64) int64 {
-	if firstAuth != 0 {
-		return firstAuth
-	}
-	return established
-}
-
 // suiteFits foresees crypto/tls, which passes a session over without a word:
 // TLS 1.3 wants the hash of the suite that it has already chosen, TLS 1.2 the
 // session's own suite.
@@ -417,9 +430,7 @@ func (st *serverHandshake) suiteFits(suite uint16, cs *tls.ConnectionState) bool
 // wrap is the WrapSession hook: it never ends a handshake. Without a session
 // that it can hand out the client gets a label that nobody opens.
 func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
-	st.mu.Lock()
 	label, err := st.make(&cs, state)
-	st.mu.Unlock()
 	if err != nil {
 		st.m.stats.wrapBad.Add(1)
 		st.m.config.Logger.Warn("no ticket could be made", "err", err)
@@ -439,7 +450,7 @@ func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState)
 // be renewed.
 func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
 	if cs.DidResume && cs.Version < tls.VersionTLS13 && st.candidate != nil && !st.m.config.SingleUse {
-		st.attach(st.candidate)
+		st.attach(st.candidate, false)
 		if st.renew {
 			return st.seal(st.candidate, cs, state)
 		}
@@ -460,8 +471,7 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 		defer s.release()
 		label, err := st.seal(s, cs, state)
 		if err == nil {
-			st.attach(s)
-			st.pending = true
+			st.attach(s, true)
 			return label, nil
 		}
 		if !errors.Is(err, errTicketTooLong) || !st.m.config.CacheMode.server() {
@@ -497,8 +507,7 @@ func (st *serverHandshake) hand(s *Session) ([]byte, error) {
 	s.mu.Unlock()
 	key, _ := s.cacheKey()
 	st.m.probation.add(key, s)
-	st.attach(s)
-	st.pending = true
+	st.attach(s, true)
 	return handle, nil
 }
 
@@ -517,6 +526,9 @@ func (st *serverHandshake) seal(s *Session, cs *tls.ConnectionState, state *tls.
 }
 
 func (st *serverHandshake) sealAny(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	if f := st.m.config.OnSeal; f != nil {
+		f(s)
+	}
 	if st.userHooks() {
 		return st.sealUser(s, cs, state)
 	}
@@ -548,7 +560,7 @@ func (st *serverHandshake) origin(cs *tls.ConnectionState) *origin {
 
 // newLine starts a line of sessions: one full handshake and its resumptions.
 func (m *Manager) newLine(o *origin) {
-	o.firstAuth = m.now().Unix()
+	o.firstAuth = m.now().UnixNano()
 	o.lineage = make([]byte, 16)
 	if _, err := io.ReadFull(m.config.Rand, o.lineage); err != nil {
 		o.lineage = nil
@@ -559,14 +571,19 @@ func (m *Manager) newLine(o *origin) {
 func (s *Session) passOn(o *origin) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o.firstAuth, o.lineage, o.user = s.rec.FirstAuth, slices.Clone(s.rec.Lineage), slices.Clone(s.secrets.user)
-	if o.firstAuth == 0 {
-		o.firstAuth = s.f.Time
-	}
+	o.lineage, o.user = slices.Clone(s.rec.Lineage), slices.Clone(s.secrets.user)
+	o.firstAuth = s.born()
 }
 
 // attach makes s the connection's session.
-func (st *serverHandshake) attach(s *Session) {
+func (st *serverHandshake) attach(s *Session, pending bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.attachLocked(s)
+	st.pending = pending
+}
+
+func (st *serverHandshake) attachLocked(s *Session) {
 	if st.session == s || !s.hold() {
 		return
 	}
@@ -682,7 +699,7 @@ func (st *serverHandshake) take() (callbacks func()) {
 // the same: what the handshake shows.
 func (st *serverHandshake) attachBare(cs *tls.ConnectionState) {
 	if cs.DidResume && st.candidate != nil {
-		st.attach(st.candidate)
+		st.attachLocked(st.candidate)
 		return
 	}
 	st.session = st.m.fromConnection(cs, st.origin(cs)).start(libraryRef)

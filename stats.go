@@ -21,6 +21,10 @@ type Stats struct {
 	// NotResumed counts finished handshakes by the reason that they did not
 	// resume; reasons that did not happen are left out.
 	NotResumed map[Reason]uint64 `json:"not_resumed"`
+	// Revocations counts the revocations kept now, RevocationsCoarsened how often they became
+	// too many and one that covers more took their place.
+	Revocations          int    `json:"revocations"`
+	RevocationsCoarsened uint64 `json:"revocations_coarsened"`
 	// WrapFailures counts tickets that could not be made; the client got one that nobody opens.
 	WrapFailures uint64 `json:"wrap_failures"`
 }
@@ -29,6 +33,7 @@ type Stats struct {
 type counters struct {
 	connect, connectGood, accept, acceptGood            atomic.Uint64
 	hits, callbackHits, misses, timeouts, full, wrapBad atomic.Uint64
+	coarsened                                           atomic.Uint64
 	reasons                                             [reasonCount]atomic.Uint64
 }
 
@@ -50,7 +55,8 @@ func (m *Manager) Stats() Stats {
 		Accept: c.accept.Load(), AcceptGood: c.acceptGood.Load(),
 		Hits: c.hits.Load(), CallbackHits: c.callbackHits.Load(), Misses: c.misses.Load(),
 		Timeouts: c.timeouts.Load(), CacheFull: c.full.Load(), WrapFailures: c.wrapBad.Load(),
-		Number:     m.Len(),
+		Number:      m.Len(),
+		Revocations: m.revocations.len(), RevocationsCoarsened: c.coarsened.Load(),
 		NotResumed: make(map[Reason]uint64),
 	}
 	for r := range c.reasons {

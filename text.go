@@ -114,7 +114,7 @@ func (s *Session) Describe() Description {
 		d.ExpiresAt = utc(e)
 	}
 	if s.rec.FirstAuth != 0 {
-		d.FirstAuthentication = utc(s.rec.FirstAuth)
+		d.FirstAuthentication = utc(s.rec.FirstAuth / int64(time.Second))
 	}
 	if err != nil {
 		sum := sha256.Sum256(f.Peer)

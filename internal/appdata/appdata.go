@@ -28,7 +28,7 @@ import (
 //	    opaque body<1..2^24-1>;
 //	} Section;
 //
-//	 1 first_auth      uint64 seconds since the epoch
+//	 1 first_auth      uint64 nanoseconds since the epoch
 //	 2 lineage         opaque[16]
 //	 3 policy          opaque<1..64>
 //	 4 certificates    uint16 peer_count; opaque certificate<1..2^24-1> ...
@@ -43,7 +43,7 @@ import (
 // A change of any of this is a new revision; a reader accepts the revisions it
 // knows, exactly, and treats the rest as foreign.
 type Record struct {
-	FirstAuth int64      // seconds; when the peer was authenticated by a full handshake
+	FirstAuth int64      // nanoseconds since the epoch; when the peer was authenticated by a full handshake
 	Lineage   []byte     // 16 bytes shared by all sessions that descend from one full handshake
 	Policy    []byte     // names the client-certificate policy that made the session
 	Chain     [][]byte   // the peer's certificates after the leaf
