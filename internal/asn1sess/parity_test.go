@@ -111,7 +111,7 @@ func (j *judge) compare(t *testing.T, inputs [][]byte) {
 }
 
 func (j *judge) difference(der []byte, got *oracle.Session) string {
-	const absent = -31337
+	const absent = -0x6b3a91c4d2e7f015 // eight bytes that no input hits upon by chance, as two bytes were once
 	s, rest, err := Parse(der, absent)
 	if (err == nil && KnownSuite(s.Cipher)) != (got != nil) || err == nil && !KnownSuite(s.Cipher) {
 		for _, d := range deviations {
