@@ -24,6 +24,10 @@ type sessionCache struct {
 	// reserves before it makes room, so that the limits hold under concurrency.
 	entries atomic.Int64
 	bytes   atomic.Int64
+
+	// evicting is held while entries are evicted, so that two who see the cache
+	// over a limit do not both do what one has to. It is taken before shard.mu.
+	evicting sync.Mutex
 }
 
 // shard is one part of the cache, by hash of the key.
@@ -146,10 +150,25 @@ func (c *sessionCache) store(key cache.Key, s *Session) (gone []removal, err err
 		return nil, err
 	}
 	size := int64(cache.SizeOf(len(*buf)))
-	if _, twin := c.take(key, CauseReplaced); twin != nil { // whose room this one takes
+	_, twin := c.take(key, CauseReplaced) // whose room this one takes
+	if twin != nil {
 		gone = append(gone, *twin)
 	}
-	gone = c.reserve(size, gone)
+	c.entries.Add(1)
+	c.bytes.Add(size)
+	gone, enough := c.makeRoom(gone)
+	twin, err = c.place(key, s, buf, edits, size)
+	if twin != nil { // that came meanwhile
+		gone = append(gone, *twin)
+	}
+	if !enough || err == nil && int64(cache.SizeOf(len(*buf))) > size {
+		gone, _ = c.makeRoom(gone) // what was to go was not there yet, or s grew meanwhile
+	}
+	return gone, err
+}
+
+// place puts s in, for which size bytes are counted.
+func (c *sessionCache) place(key cache.Key, s *Session, buf *[]byte, edits uint64, size int64) (twin *removal, err error) {
 	sh := c.shard(&key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -167,15 +186,13 @@ func (c *sessionCache) store(key cache.Key, s *Session) (gone []removal, err err
 	if err != nil {
 		c.entries.Add(-1)
 		c.bytes.Add(-size)
-		return gone, err
+		return nil, err
 	}
-	if twin := c.detach(sh, key, CauseReplaced); twin != nil { // that came meanwhile
-		gone = append(gone, *twin)
-	}
+	twin = c.detach(sh, key, CauseReplaced)
 	c.put(sh, key, s, *buf)
 	c.bytes.Add(-size) // the account has it now
 	c.remember(sh, key, s)
-	return gone, nil
+	return twin, nil
 }
 
 // autoClear is how many expired entries a session that a handshake made takes
@@ -238,26 +255,28 @@ func (c *sessionCache) put(sh *shard, key cache.Key, s *Session, packed []byte) 
 	c.bytes.Add(int64(sh.packed.Size() - before))
 }
 
-// reserve makes room for an entry of size bytes. The entry is not there yet,
-// so it is never the victim.
-func (c *sessionCache) reserve(size int64, gone []removal) []removal {
-	c.entries.Add(1)
-	c.bytes.Add(size)
-	return c.makeRoom(gone)
-}
-
-// makeRoom evicts until the cache is within its limits.
-func (c *sessionCache) makeRoom(gone []removal) []removal {
-	for c.entries.Load() > int64(c.m.config.CacheSize) || c.bytes.Load() > c.m.config.CacheBytes {
+// makeRoom evicts until the cache is within its limits, or holds nothing. What
+// is counted but not there yet is never the victim.
+func (c *sessionCache) makeRoom(gone []removal) (_ []removal, enough bool) {
+	if !c.overLimit() {
+		return gone, true
+	}
+	c.evicting.Lock()
+	defer c.evicting.Unlock()
+	for c.overLimit() {
 		r, ok := c.evict()
 		if !ok {
-			break
+			return gone, false
 		}
 		if r != nil {
 			gone = append(gone, *r)
 		}
 	}
-	return gone
+	return gone, true
+}
+
+func (c *sessionCache) overLimit() bool {
+	return c.entries.Load() > int64(c.m.config.CacheSize) || c.bytes.Load() > c.m.config.CacheBytes
 }
 
 // evict removes the entry that expires first; false if there is none.
@@ -494,9 +513,7 @@ func (c *sessionCache) repack(key cache.Key, s *Session) (gone []removal) {
 	if r := c.putAnew(key, s); r != nil {
 		gone = append(gone, *r)
 	}
-	if c.bytes.Load() > c.m.config.CacheBytes {
-		gone = c.makeRoom(gone)
-	}
+	gone, _ = c.makeRoom(gone)
 	return gone
 }
 

@@ -79,6 +79,26 @@ func TestCapacity(t *testing.T) {
 	}
 }
 
+// TestCapacityAtOnce: no more than CacheSize fit when several are added at
+// once, none of which is there yet for the others to evict.
+func TestCapacityAtOnce(t *testing.T) {
+	for range 2000 {
+		m, _ := watched(t, 1)
+		m.config.OnRemove = nil // it is for one at a time
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range 4 {
+			s := numbered(byte(i), i)
+			wg.Go(func() { <-start; m.Add(s) })
+		}
+		close(start)
+		wg.Wait()
+		if n := m.Len(); n != 1 {
+			t.Fatalf("holds %d", n)
+		}
+	}
+}
+
 // TestMoves: a cached session whose time or timeout is set takes its new place.
 func TestMoves(t *testing.T) {
 	moves := map[string]func(*Session){

@@ -6,8 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"math/rand/v2"
+	"net"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1060,4 +1065,279 @@ func TestCacheAlone(t *testing.T) {
 		t.Repeat(r.steps())
 		r.close()
 	})
+}
+
+// TestCacheStress: whatever happens at once, every session that entered left
+// once or is still there, the limits hold and the accounts are right.
+func TestCacheStress(t *testing.T) {
+	for _, config := range []reprise.Config{
+		{CacheSize: 1 << 20},
+		{CacheSize: 3},
+		{CacheSize: 1 << 20, CacheBytes: 8 << 10},
+	} {
+		t.Run(fmt.Sprintf("%d sessions, %d bytes", config.CacheSize, config.CacheBytes), func(t *testing.T) {
+			const rounds = 3
+			st := newCacheStress(t, config)
+			for round := range rounds {
+				st.round(t, round)
+			}
+			for _, side := range []*ledger{st.server, st.client} {
+				side.m.Close()
+				side.check(t)
+			}
+		})
+	}
+}
+
+// ledger counts what enters and leaves a Manager's cache, by version and id.
+type ledger struct {
+	m      *reprise.Manager
+	config reprise.Config
+
+	mu            sync.Mutex
+	entered, left map[string]int
+	// taken may have been told of sessions that were not cached, as Remove
+	// tells; but there nobody says so.
+	taken map[string]int
+}
+
+func newLedger(t *testing.T, config reprise.Config, now time.Time) *ledger {
+	l := &ledger{config: config, entered: make(map[string]int), left: make(map[string]int), taken: make(map[string]int)}
+	l.config.NoTickets = true
+	l.config.Time = func() time.Time { return now }
+	l.config.OnNew = func(s *reprise.Session) { l.count(l.entered, s, 1) }
+	l.config.OnRemove = func(s *reprise.Session, cause reprise.Cause) {
+		if cause == reprise.CauseTaken {
+			l.count(l.taken, s, 1)
+		} else {
+			l.count(l.left, s, 1)
+		}
+	}
+	l.m = manager(t, l.config)
+	return l
+}
+
+func (l *ledger) count(in map[string]int, s *reprise.Session, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in[ledgerKey(s)] += n
+}
+
+func ledgerKey(s *reprise.Session) string { return fmt.Sprintf("%x %x", s.ProtocolVersion(), s.ID()) }
+
+func (l *ledger) add(s *reprise.Session) {
+	if added, _ := l.m.Add(s); added {
+		l.count(l.entered, s, 1)
+	}
+}
+
+func (l *ledger) remove(s *reprise.Session) {
+	if !l.m.Remove(s) {
+		l.count(l.left, s, -1) // it was told all the same
+	}
+}
+
+// check wants everything at rest.
+func (l *ledger) check(t *testing.T) {
+	t.Helper()
+	cached := make(map[string]int)
+	for s := range l.m.All() {
+		cached[ledgerKey(s)]++
+	}
+	for key, entered := range l.entered {
+		if least := l.left[key] + cached[key]; entered < least || entered > least+l.taken[key] {
+			t.Errorf("session %s: entered %d times, left %d times, taken %d times, cached %d times",
+				key, entered, l.left[key], l.taken[key], cached[key])
+		}
+	}
+	kept, counted := reprise.Accounts(l.m)
+	if kept != counted || int(kept.Entries) != l.m.Len() || len(cached) != l.m.Len() {
+		t.Errorf("accounts say %+v, a count %+v, Len %d, All gave %d", kept, counted, l.m.Len(), len(cached))
+	}
+	if kept.Entries > int64(l.config.CacheSize) || l.config.CacheBytes > 0 && kept.Bytes > l.config.CacheBytes {
+		t.Errorf("%+v is over the limit", kept)
+	}
+}
+
+// cacheStress is what many do at once to one Manager, the server of handshakes
+// with another, which is of the same limits.
+type cacheStress struct {
+	rig            *rig
+	now            time.Time // throughout
+	server, client *ledger
+	held           [32]atomic.Pointer[reprise.Session]
+}
+
+func newCacheStress(t *testing.T, config reprise.Config) *cacheStress {
+	st := &cacheStress{rig: newRig(t), now: time.Now()}
+	st.server = newLedger(t, config, st.now)
+	config.CacheMode = reprise.CacheClient
+	st.client = newLedger(t, config, st.now)
+	return st
+}
+
+func (st *cacheStress) round(t *testing.T, round int) {
+	const steps = 400
+	var wg sync.WaitGroup
+	for who, do := range []func(*rand.Rand) error{
+		st.addNew, st.addNew, st.addNew, st.addAgain, st.remove, st.lookup, st.flush, st.walk, st.set, st.set,
+	} {
+		rng := rand.New(rand.NewPCG(uint64(round), uint64(who)))
+		wg.Go(func() {
+			for range steps {
+				if err := do(rng); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for _, version := range later {
+		var transports [][2]net.Conn
+		for range 10 {
+			client, server := pipe(t)
+			transports = append(transports, [2]net.Conn{client, server})
+		}
+		wg.Go(func() {
+			if err := st.handshakes(version, transports); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	st.server.check(t)
+	st.client.check(t)
+}
+
+func (st *cacheStress) addNew(rng *rand.Rand) error {
+	s := named(fmt.Sprint(rng.IntN(64)), st.near(rng))
+	st.server.add(s)
+	st.held[rng.IntN(len(st.held))].Swap(s).Free()
+	return nil
+}
+
+// near is a time about when sessions expire.
+func (st *cacheStress) near(rng *rand.Rand) time.Time {
+	return st.now.Add(time.Duration(rng.IntN(20)-10) * time.Second)
+}
+
+// pick returns a session that was added lately, held once more; nil if there is none.
+func (st *cacheStress) pick(rng *rand.Rand) *reprise.Session {
+	s := st.held[rng.IntN(len(st.held))].Load()
+	if s == nil || s.UpRef() != nil {
+		return nil
+	}
+	return s
+}
+
+func (st *cacheStress) addAgain(rng *rand.Rand) error {
+	if s := st.pick(rng); s != nil {
+		st.server.add(s)
+		s.Free()
+	}
+	return nil
+}
+
+func (st *cacheStress) remove(rng *rand.Rand) error {
+	if s := st.pick(rng); s != nil {
+		st.server.remove(s)
+		s.Free()
+	}
+	return nil
+}
+
+func (st *cacheStress) lookup(rng *rand.Rand) error {
+	id := fmt.Sprint(rng.IntN(64))
+	s := st.server.m.Lookup(tls.VersionTLS12, []byte(id))
+	defer s.Free()
+	if s != nil && string(s.ID()) != id {
+		return fmt.Errorf("lookup of %s gives %q", id, s.ID())
+	}
+	return nil
+}
+
+func (st *cacheStress) flush(rng *rand.Rand) error {
+	if rng.IntN(100) == 0 {
+		st.server.m.FlushAll()
+	} else {
+		st.server.m.Flush(st.near(rng))
+	}
+	return nil
+}
+
+func (st *cacheStress) walk(*rand.Rand) error {
+	seen := make(map[string]bool)
+	for s := range st.server.m.All() {
+		if key := ledgerKey(s); seen[key] {
+			return fmt.Errorf("All gave %s twice", key)
+		} else {
+			seen[key] = true
+		}
+	}
+	return nil
+}
+
+func (st *cacheStress) set(rng *rand.Rand) error {
+	s := st.pick(rng)
+	if s == nil {
+		return nil
+	}
+	defer s.Free()
+	switch rng.IntN(4) {
+	case 0:
+		s.SetTime(st.near(rng))
+	case 1:
+		return s.SetTimeout(time.Duration(rng.IntN(10)) * time.Second)
+	case 2:
+		return s.SetTicketAppData(make([]byte, rng.IntN(1000)))
+	default:
+		s.SetValue("key", rng.IntN(2))
+	}
+	return nil
+}
+
+// handshakes connects again and again, with the session of the connection before.
+func (st *cacheStress) handshakes(version uint16, transports [][2]net.Conn) error {
+	var session *reprise.Session
+	defer func() { session.Free() }()
+	for _, transport := range transports {
+		client := st.client.m.Client(transport[0], at(version, st.rig.client))
+		server := st.server.m.Server(transport[1], at(version, st.rig.server))
+		if err := client.SetSession(session); err != nil && !errors.Is(err, reprise.ErrNotResumable) {
+			return err // its cache let go of it meanwhile
+		}
+		session.Free()
+		session = nil
+		if err := exchange(client, server); err != nil {
+			return err
+		}
+		session = client.AcquireSession()
+	}
+	return nil
+}
+
+// exchange sends a byte each way and closes both ends as peers should.
+func exchange(client, server *reprise.Conn) error {
+	served := make(chan error, 1)
+	go func() {
+		buf := make([]byte, 1)
+		_, err := io.ReadFull(server, buf)
+		if err == nil {
+			_, err = server.Write(buf)
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, server)
+		}
+		served <- errors.Join(err, server.Close())
+	}()
+	buf := []byte{1}
+	_, err := client.Write(buf)
+	if err == nil {
+		_, err = io.ReadFull(client, buf)
+	}
+	err = errors.Join(err, client.CloseWrite())
+	if err == nil {
+		_, err = io.Copy(io.Discard, client)
+	}
+	return errors.Join(err, client.Close(), <-served)
 }
