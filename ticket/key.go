@@ -56,6 +56,7 @@ type Key struct {
 	form   Form
 	limit  uint64 // tickets that it may seal
 	sealed atomic.Uint64
+	owned  atomic.Bool // a ring or a sealer has taken the key over
 
 	// users are the rings and the calls that hold the key, wipedKey and less
 	// once it was wiped. What follows is only for those who hold it.
@@ -189,9 +190,16 @@ func (k *Key) Fingerprint() string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
-// Wipe wipes the secrets of a key that is in no ring and in no use. One that is
-// will be wiped by the last that lets go of it, whether Wipe is called or not.
-func (k *Key) Wipe() { k.wipeIfUnused() }
+// Wipe wipes the secrets of a key that is in no ring and in no use. For one that
+// is it does nothing: the ring wipes it.
+func (k *Key) Wipe() {
+	if !k.users.CompareAndSwap(0, wipedKey) {
+		return
+	}
+	k.box.wipe()
+	k.box = nil
+	clear(k.secret[:])
+}
 
 // hold takes a hold of the key, to be given back with release. It reports false
 // if the key was wiped.
@@ -203,19 +211,12 @@ func (k *Key) hold() bool {
 	return false
 }
 
+// release gives back a hold. The last one wipes a key that is not the caller's
+// any more.
 func (k *Key) release() {
-	if k.users.Add(-1) == 0 {
-		k.wipeIfUnused()
+	if k.users.Add(-1) == 0 && k.owned.Load() {
+		k.Wipe()
 	}
-}
-
-func (k *Key) wipeIfUnused() {
-	if !k.users.CompareAndSwap(0, wipedKey) {
-		return
-	}
-	k.box.wipe()
-	k.box = nil
-	clear(k.secret[:])
 }
 
 // same reports whether both hold one key. The caller holds both.
@@ -245,6 +246,9 @@ func nameIn(ticket []byte, form Form) (name [keyNameSize]byte, ok bool) {
 	}
 	return [keyNameSize]byte(ticket), true
 }
+
+// exhausted reports whether the key can seal no more.
+func (k *Key) exhausted() bool { return k.sealed.Load() >= k.limit }
 
 // seal seals with a key that the caller holds.
 func (k *Key) seal(session []byte) ([]byte, error) {

@@ -8,8 +8,9 @@ type sole struct {
 	closed atomic.Bool
 }
 
-// newSole takes the first hold of k.
+// newSole takes k over.
 func newSole(k *Key) *sole {
+	k.owned.Store(true)
 	k.hold()
 	return &sole{key: k}
 }
