@@ -3,7 +3,9 @@ package main
 import (
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/reprise-tls/reprise"
@@ -42,8 +44,15 @@ func sessionID(i int) (id [32]byte) {
 
 func ascending(i int) time.Time { return time.Unix(int64(baseTime+i), 0) }
 
-func random(i int) time.Time {
-	return time.Unix(int64(baseTime+mix(uint64(i))%(randomSize*gap)), 0)
+// shuffled and random return expiries of sessions for a cache of the size: its
+// own, which have nothing to do with the order in which they are added, and
+// others in between.
+func shuffled(size int) func(int) time.Time {
+	return func(i int) time.Time { return ascending(scattered(i, size) * gap) }
+}
+
+func random(size int) func(int) time.Time {
+	return func(i int) time.Time { return ascending(int(mix(uint64(i)) % uint64(size*gap))) }
 }
 
 func scattered(i, size int) int { return i * scatter % size }
@@ -134,15 +143,17 @@ func addAscending(m *meter) error {
 	return nil
 }
 
-func addRandom(m *meter) error {
-	shuffled := func(i int) time.Time { return ascending(scattered(i, randomSize) * gap) }
-	mgr, err := m.filled(randomSize, shuffled, nil)
+func addRandom(m *meter) error { return m.addRandom(randomSize, m.ops, randomBatch) }
+
+// addRandom takes the time of adding to a cache of the size, in batches.
+func (m *meter) addRandom(size, ops, batch int) error {
+	mgr, err := m.filled(size, shuffled(size), nil)
 	if err != nil {
 		return err
 	}
-	sessions := make([]*reprise.Session, randomBatch)
-	for done := 0; done < m.ops; done += randomBatch {
-		if err := m.addBatch(mgr, sessions, randomSize+done, random); err != nil {
+	sessions := make([]*reprise.Session, batch)
+	for done := 0; done < ops; done += batch {
+		if err := m.addBatch(mgr, sessions, size+done, random(size)); err != nil {
 			return err
 		}
 		for _, s := range sessions {
@@ -150,6 +161,20 @@ func addRandom(m *meter) error {
 			s.Free()
 		}
 	}
+	return nil
+}
+
+func addRandomGrowth(m *meter) error {
+	var times []float64
+	for _, size := range []int{randomSize, m.size} { // in this order: the allocations that count are those of the second
+		*m = meter{ops: m.ops, size: m.size, der: m.der}
+		if err := m.addRandom(size, m.ops, batch); err != nil {
+			return err
+		}
+		times = append(times, m.values()...)
+		settle()
+	}
+	m.measured = []float64{times[1], times[0]}
 	return nil
 }
 
@@ -172,10 +197,43 @@ func lookup(m *meter) error {
 			if err != nil {
 				return err
 			}
+			if s.CipherSuite() == 0 { // a lookup that leaves the work to whoever reads would show here
+				return fmt.Errorf("session %d is empty", i)
+			}
 			s.Free()
 		}
 		return nil
 	})
+}
+
+func has(m *meter) error         { return m.has(1) }
+func has2Threads(m *meter) error { return m.has(2) }
+
+// has lets each thread go through the cache, from a place of its own.
+func (m *meter) has(threads int) error {
+	mgr, err := m.filled(m.size, ascending, nil)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, threads)
+	return m.timed(func() error {
+		var wg sync.WaitGroup
+		for thread := range threads {
+			wg.Go(func() { errs[thread] = hasAll(mgr, thread*m.size/2, m.ops, m.size) })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+func hasAll(mgr *reprise.Manager, first, ops, size int) error {
+	for i := range ops {
+		id := sessionID(scattered(first+i, size))
+		if !mgr.Has(tls.VersionTLS13, id[:]) {
+			return fmt.Errorf("session %d is not cached", scattered(first+i, size))
+		}
+	}
+	return nil
 }
 
 func removeSession(m *meter) error {

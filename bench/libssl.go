@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -49,7 +47,9 @@ func (p *program) build(compiler string, works []work) error {
 	}
 	table := "-DWORKS="
 	for _, w := range works {
-		table += " W(" + w.name + ")"
+		if w.place.libssl() {
+			table += " W(" + w.name + ")"
+		}
 	}
 	cmd := exec.Command(compiler, "-O2", "-Wall", "-Wextra", "-pthread", table, "-o", p.binary, file, "-lssl", "-lcrypto")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -74,36 +74,19 @@ func compileError(err error, output string) error {
 	return fmt.Errorf("compile libssl/works.c: %w\n%s", err, output)
 }
 
-// run does a work and returns the nanoseconds of one op.
-func (p *program) run(name string, ops, size int, der []byte) (ns float64, err error) {
-	out, err := p.output(name, strconv.Itoa(ops), strconv.Itoa(size), fmt.Sprintf("%x", der))
+// run does a work and returns what it measured.
+func (p *program) run(w *work, m *meter) ([]float64, error) {
+	out, err := p.output(w.arguments(m)...)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return parseOutput(out, name, ops)
+	return w.parseOutput(out, m.ops)
 }
 
 func (p *program) output(args ...string) (string, error) {
-	cmd := exec.Command(p.binary, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := output(exec.Command(p.binary, args...))
 	if err != nil {
-		return "", fmt.Errorf("libssl: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
+		return "", fmt.Errorf("libssl: %w", err)
 	}
-	return string(out), nil
-}
-
-// parseOutput reads what the C program prints: name, ops, nanoseconds of one.
-// It must be what was asked for, or the pair would compare different things.
-func parseOutput(out, name string, ops int) (ns float64, err error) {
-	fields := strings.Fields(out)
-	if len(fields) != 3 || fields[0] != name || fields[1] != strconv.Itoa(ops) {
-		return 0, fmt.Errorf("libssl: asked for %d times %s, got %q", ops, name, out)
-	}
-	ns, err = strconv.ParseFloat(fields[2], 64)
-	if err != nil || !(ns > 0) {
-		return 0, fmt.Errorf("libssl: %q is no time", fields[2])
-	}
-	return ns, nil
+	return out, nil
 }

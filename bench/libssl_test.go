@@ -7,30 +7,6 @@ import (
 	"testing"
 )
 
-func TestParseOutput(t *testing.T) {
-	for _, tc := range []struct {
-		out  string
-		want float64 // 0 for an error
-	}{
-		{"dupFree 100 262.125\n", 262.125},
-		{"dupFree 100 1810000.000\n", 1810000},
-		{"", 0},
-		{"dupFree 100\n", 0},
-		{"upRefFree 100 262.125\n", 0},
-		{"dupFree 99 262.125\n", 0},
-		{"dupFree 100 262.125 1\n", 0},
-		{"dupFree 100 fast\n", 0},
-		{"dupFree 100 0.000\n", 0},
-		{"dupFree 100 -1\n", 0},
-		{"dupFree 100 nan\n", 0},
-	} {
-		got, err := parseOutput(tc.out, "dupFree", 100)
-		if got != tc.want || (err == nil) != (tc.want != 0) {
-			t.Errorf("%q: got %v, %v, want %v", tc.out, got, err, tc.want)
-		}
-	}
-}
-
 func TestCompileError(t *testing.T) {
 	failed := errors.New("exit status 1")
 	for _, tc := range []struct {
@@ -69,13 +45,16 @@ func TestLibssl(t *testing.T) {
 	}
 	sessions := testSamples(t)
 	for _, w := range works {
+		if !w.place.libssl() {
+			continue
+		}
 		t.Run(w.name, func(t *testing.T) {
-			if _, err := c.run(w.name, fewOps(w), sizeStep, sessions[w.sample]); err != nil {
+			if _, err := c.run(&w, fewOps(w, sessions)); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	if _, err := c.run("noSuchWork", 1, sizeStep, sessions[serverSession]); err == nil {
+	if _, err := c.run(&work{name: "noSuchWork"}, fewOps(works[0], sessions)); err == nil {
 		t.Error("libssl did a work that there is not")
 	}
 }

@@ -9,8 +9,9 @@
 // the machine that lasts longer than a moment hits both. The table prints its
 // median over the rounds.
 //
-// A work is a row of the table in works.go, a Go function, and a C function of
-// the same name in libssl/works.c. All of it uses the public API only.
+// A work is an entry of the table in works.go, a Go function, and a C function of
+// the same name in libssl/works.c, if libssl has that work. All of it uses the
+// public API only.
 //
 // It exits with 2 on a usage error and with 3 on a failure, also where there is
 // no C compiler or no libssl to compile against: the message says which. (go run
@@ -32,6 +33,9 @@ const (
 )
 
 func main() {
+	if args, ok := apart(); ok {
+		os.Exit(runWork(args, os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -114,20 +118,26 @@ func measure(o options, progress io.Writer) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	pairs := make([][]pair, len(o.works))
+	rounds := make([][][]pair, len(o.works)) // by work, round and row
 	for round := range o.rounds {
 		for i, w := range o.works {
-			p, err := w.measure(c, sessions, o.size, round%2 == 0)
+			pairs, err := w.measure(c, sessions, o.size, round%2 == 0)
+			if errors.Is(err, errors.ErrUnsupported) {
+				fmt.Fprintf(progress, "bench: %s is left out: %v\n", w.name, err)
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", w.name, err)
 			}
-			pairs[i] = append(pairs[i], p)
+			rounds[i] = append(rounds[i], pairs)
 		}
 		fmt.Fprintf(progress, "bench: round %d of %d\n", round+1, o.rounds)
 	}
 	r := &report{Machine: thisMachine(c.version), Rounds: o.rounds, Sessions: o.size}
 	for i, w := range o.works {
-		r.Works = append(r.Works, newResult(w, pairs[i]))
+		if rounds[i] != nil {
+			r.Works = append(r.Works, newResults(w, rounds[i])...)
+		}
 	}
 	return r, nil
 }

@@ -2,9 +2,18 @@ package main
 
 import (
 	"io"
+	"os"
 	"strings"
 	"testing"
 )
+
+// TestMain lets this program be the process that runApart starts.
+func TestMain(m *testing.M) {
+	if args, ok := apart(); ok {
+		os.Exit(runWork(args, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
 
 func TestParseOptions(t *testing.T) {
 	for _, tc := range []struct {

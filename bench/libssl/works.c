@@ -6,17 +6,21 @@
  *     works version
  *     works NAME OPS SIZE DER      (DER in hexadecimal)
  *
- * prints libssl's version, or one line "NAME OPS NANOSECONDS": what was done,
- * how often, and how long one took. The list of works comes from the compiler's
- * command line: -DWORKS='W(upRefFree) W(dupFree) ...'.
+ * prints libssl's version, or one line "NAME OPS VALUE...": what was done, how
+ * often, and how many nanoseconds one took, or what else the work measures. The
+ * status is 4 where the system does not tell that. The list of works comes from
+ * the compiler's command line: -DWORKS='W(upRefFree) W(dupFree) ...'.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED /* the long versions of the time functions */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/lhash.h>
@@ -27,7 +31,10 @@ static unsigned char *der;
 static long der_len;
 
 static double elapsed; /* nanoseconds */
-static struct timespec started;
+static int64_t started;
+
+static double measured[4]; /* what is not the time of an op */
+static int n_measured;
 
 static void fail(const char *what)
 {
@@ -37,14 +44,17 @@ static void fail(const char *what)
 
 #define CHECK(call) do { if (!(call)) fail(#call); } while (0)
 
-static void start(void) { clock_gettime(CLOCK_MONOTONIC, &started); }
-
-static void stop(void)
+static int64_t now(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    elapsed += (now.tv_sec - started.tv_sec) * 1e9 + (now.tv_nsec - started.tv_nsec);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
+
+static void start(void) { started = now(); }
+static void stop(void) { elapsed += now() - started; }
+
+static void measure(double value) { measured[n_measured++] = value; }
 
 static SSL_SESSION *parse(void)
 {
@@ -140,19 +150,24 @@ static uint64_t mix(uint64_t n)
     return n ^ n >> 31;
 }
 
-static void set_id(SSL_SESSION *s, uint64_t i)
+static void session_id(unsigned char id[ID_LENGTH], uint64_t i)
 {
-    unsigned char id[ID_LENGTH];
     for (int word = 0; word < ID_LENGTH / 8; word++) {
         i = mix(i);
         for (int byte = 0; byte < 8; byte++)
             id[8 * word + byte] = i >> 8 * byte;
     }
+}
+
+static void set_id(SSL_SESSION *s, uint64_t i)
+{
+    unsigned char id[ID_LENGTH];
+    session_id(id, i);
     CHECK(SSL_SESSION_set1_id(s, id, sizeof id));
 }
 
 static int64_t ascending(uint64_t i) { return base_time + i; }
-static int64_t random_time(uint64_t i) { return base_time + mix(i) % (RANDOM_SIZE * GAP); }
+static int64_t random_time(uint64_t i) { return base_time + mix(i) % ((uint64_t)size * GAP); }
 static uint64_t scattered(uint64_t i) { return i * 7368787 % size; }
 
 typedef int64_t order(uint64_t i);
@@ -262,17 +277,36 @@ static void addAscending(void)
     }
 }
 
-static void addRandom(void)
+static void add_random(int n)
 {
-    size = RANDOM_SIZE;
     SSL_CTX *ctx = filled_shuffled();
     SSL_SESSION *batch[RANDOM_BATCH];
-    for (long done = 0; done < ops; done += RANDOM_BATCH) {
-        add_batch(ctx, batch, RANDOM_BATCH, size + done, random_time);
-        for (int i = 0; i < RANDOM_BATCH; i++) {
+    for (long done = 0; done < n; done += RANDOM_BATCH) {
+        int some = n - done < RANDOM_BATCH ? n - done : RANDOM_BATCH;
+        add_batch(ctx, batch, some, size + done, random_time);
+        for (int i = 0; i < some; i++) {
             CHECK(SSL_CTX_remove_session(ctx, batch[i]));
             SSL_SESSION_free(batch[i]);
         }
+    }
+    SSL_CTX_free(ctx);
+}
+
+static void addRandom(void)
+{
+    size = RANDOM_SIZE;
+    add_random(ops);
+}
+
+/* addRandomGrowth adds a thousandth of the sessions: to add one takes that much longer than on the Go side. */
+static void addRandomGrowth(void)
+{
+    long sizes[] = {size, RANDOM_SIZE};
+    for (int i = 0; i < 2; i++) {
+        size = sizes[i];
+        elapsed = 0;
+        add_random(ops / 1000);
+        measure(elapsed / (ops / 1000));
     }
 }
 
@@ -283,6 +317,47 @@ static void lookup(void)
     start();
     for (long i = 0; i < ops; i++)
         SSL_SESSION_free(find(ctx, scattered(i)));
+    stop();
+}
+
+typedef struct {
+    SSL_CTX *ctx;
+    uint64_t first;
+} asker;
+
+/* A thread needs an SSL of its own to ask. A new one is of the version of the sessions. */
+static void *has_all(void *arg)
+{
+    asker *a = arg;
+    SSL *ssl = SSL_new(a->ctx);
+    CHECK(ssl != NULL);
+    for (long i = 0; i < ops; i++) {
+        unsigned char id[ID_LENGTH];
+        session_id(id, scattered(a->first + i));
+        CHECK(SSL_has_matching_session_id(ssl, id, sizeof id));
+    }
+    SSL_free(ssl);
+    return NULL;
+}
+
+static void has(void)
+{
+    asker a = {filled(), 0};
+    start();
+    has_all(&a);
+    stop();
+}
+
+static void has2Threads(void)
+{
+    SSL_CTX *ctx = filled();
+    asker a[2] = {{ctx, 0}, {ctx, size / 2}};
+    pthread_t threads[2];
+    start();
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_create(&threads[i], NULL, has_all, &a[i]) == 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
     stop();
 }
 
@@ -337,6 +412,151 @@ static void flush10Percent(void) { flush(10, 0); }
 static void flush100Percent(void) { flush(100, 0); }
 static void flush10PercentOnRemove(void) { flush(10, 1); }
 
+/* Lookups while the cache is flushed. */
+
+enum { STEP = 100, STEPS = 100000 }; /* of latencies: nanoseconds, and how many */
+
+typedef struct {
+    long steps[STEPS];
+    long n;
+    int64_t most;
+} latencies;
+
+static void latency(latencies *l, int64_t ns)
+{
+    l->n++;
+    if (ns > l->most)
+        l->most = ns;
+    if (ns / STEP < STEPS)
+        l->steps[ns / STEP]++;
+}
+
+/* p9999 is the nanoseconds that all but one of 10000 do not exceed. */
+static double p9999(const latencies *l)
+{
+    long left = l->n - l->n / 10000;
+    for (int i = 0; i < STEPS; i++) {
+        left -= l->steps[i];
+        if (left <= 0)
+            return (i + 1) * STEP < l->most ? (i + 1) * STEP : l->most;
+    }
+    return l->most;
+}
+
+enum { UNRECORDED, FLUSHING, BUSY, PHASES }; /* what the other thread does */
+
+static atomic_int phase;
+static atomic_long first; /* the oldest session in the cache */
+static atomic_int stopped;
+static latencies took[PHASES];
+static atomic_long seen[PHASES]; /* lookups */
+
+/*
+ * watch looks sessions up and takes the time of each lookup. Of the lookups that
+ * libssl exports only this one takes the lock that a flush takes, for reading,
+ * as that of a handshake does.
+ */
+static void *watch(void *ctx)
+{
+    SSL *ssl = SSL_new(ctx);
+    long found = 0;
+    CHECK(ssl != NULL);
+    for (uint64_t i = 0; !stopped; i++) {
+        unsigned char id[ID_LENGTH];
+        session_id(id, first + scattered(i));
+        int before = phase;
+        int64_t begin = now();
+        found += SSL_has_matching_session_id(ssl, id, sizeof id);
+        int64_t ns = now() - begin;
+        int after = phase;
+        if (before == FLUSHING) /* the lookup may have waited all the flush long */
+            after = FLUSHING;
+        if (before == after || after == FLUSHING) {
+            latency(&took[after], ns);
+            seen[after]++;
+        }
+    }
+    CHECK(found > 0);
+    SSL_free(ssl);
+    return NULL;
+}
+
+static long seen_before;
+
+static void enter(int p)
+{
+    seen_before = seen[p];
+    phase = p;
+}
+
+/* leave ends the phase once there was a lookup in it. */
+static void leave(void)
+{
+    while (seen[phase] == seen_before)
+        sched_yield();
+    phase = UNRECORDED;
+}
+
+static void lookup_during_flush(int percent)
+{
+    SSL_CTX *ctx = filled();
+    long part = size * percent / 100;
+    int64_t begin, last = 0;
+    pthread_t watcher;
+    CHECK(pthread_create(&watcher, NULL, watch, ctx) == 0);
+    for (long done = 0; done <= ops; done += part) {
+        if (done > 0) { /* the first flush only tells how long one takes */
+            enter(BUSY);
+            for (begin = now(); now() - begin < last;)
+                ;
+            leave();
+        }
+        enter(done > 0 ? FLUSHING : UNRECORDED);
+        begin = now();
+        SSL_CTX_flush_sessions(ctx, ascending(done + part) + timeout);
+        last = now() - begin;
+        leave();
+        CHECK(SSL_CTX_sess_number(ctx) == size - part);
+        for (long i = 0; i < part; i++)
+            add(ctx, size + done + i);
+        first += part;
+    }
+    stopped = 1;
+    pthread_join(watcher, NULL);
+    measure(p9999(&took[FLUSHING]) / 1000);
+    measure(p9999(&took[BUSY]) / 1000);
+    measure(took[FLUSHING].most / 1000.0);
+    measure(took[BUSY].most / 1000.0);
+}
+
+static void lookupDuringFlush1Percent(void) { lookup_during_flush(1); }
+static void lookupDuringFlush10Percent(void) { lookup_during_flush(10); }
+static void lookupDuringFlush100Percent(void) { lookup_during_flush(100); }
+
+/* Memory. */
+
+static long resident(void)
+{
+    long total, pages;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL) {
+        fprintf(stderr, "no /proc/self/statm\n");
+        exit(4);
+    }
+    CHECK(fscanf(f, "%ld %ld", &total, &pages) == 2);
+    fclose(f);
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+static void memory(void)
+{
+    SSL_CTX *ctx = new_ctx();
+    long before = resident();
+    for (long i = 0; i < size; i++)
+        add(ctx, i);
+    measure((double)(resident() - before) / size);
+}
+
 #define W(name) {#name, name},
 static const struct {
     const char *name;
@@ -361,7 +581,12 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof works / sizeof works[0]; i++) {
         if (strcmp(works[i].name, argv[1]) == 0) {
             works[i].run();
-            printf("%s %ld %.3f\n", argv[1], ops, elapsed / ops);
+            if (n_measured == 0)
+                measure(elapsed / ops);
+            printf("%s %ld", argv[1], ops);
+            for (int v = 0; v < n_measured; v++)
+                printf(" %.3f", measured[v]);
+            printf("\n");
             return 0;
         }
     }

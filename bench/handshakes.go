@@ -1,0 +1,182 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/reprise-tls/reprise"
+)
+
+// The works on handshakes compare a server of reprise's with one of crypto/tls
+// alone. The clients are crypto/tls's, in the same process.
+
+func resumeHandle12(m *meter) error { return m.resume(tls.VersionTLS12, true) }
+func resumeHandle13(m *meter) error { return m.resume(tls.VersionTLS13, true) }
+func resumeTicket12(m *meter) error { return m.resume(tls.VersionTLS12, false) }
+func resumeTicket13(m *meter) error { return m.resume(tls.VersionTLS13, false) }
+
+// arm is a server and a client that comes again and again.
+type arm struct {
+	server, client *tls.Config
+	spent          time.Duration // of CPU
+}
+
+const block = 100 // handshakes in a row
+
+// resume does blocks of handshakes on either server in turn. The CPU time of
+// both sides is counted, for the client costs the same in both.
+func (m *meter) resume(version uint16, noTickets bool) error {
+	server, client, err := configurations(version)
+	if err != nil {
+		return err
+	}
+	mgr, err := reprise.New(reprise.Config{NoTickets: noTickets})
+	if err != nil {
+		return err
+	}
+	defer mgr.Close()
+	ours := &arm{server: mgr.ServerConfig(server), client: client.Clone()}
+	bare := &arm{server: server, client: client.Clone()}
+	arms := []*arm{ours, bare}
+	for _, a := range arms {
+		a.client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		if _, err := a.handshake(); err != nil {
+			return err
+		}
+	}
+	for done := 0; done < m.ops; done += block {
+		for _, a := range arms {
+			if err := a.run(min(block, m.ops-done)); err != nil {
+				return err
+			}
+		}
+		arms[0], arms[1] = arms[1], arms[0]
+	}
+	for _, a := range []*arm{ours, bare} {
+		m.measured = append(m.measured, micros(a.spent)/float64(m.ops))
+	}
+	return nil
+}
+
+// run does n handshakes. Each block collects its own garbage on its own time,
+// and only that: otherwise one server would pay for the other's.
+func (a *arm) run(n int) error {
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	before, err := cpuTime()
+	if err != nil {
+		return err
+	}
+	for range n {
+		resumed, err := a.handshake()
+		if err != nil {
+			return err
+		}
+		if !resumed {
+			return errors.New("a handshake did not resume")
+		}
+	}
+	runtime.GC()
+	after, err := cpuTime()
+	a.spent += after - before
+	return err
+}
+
+// handshake connects, hears one byte from the server, for a TLS 1.3 session
+// arrives with that, and closes.
+func (a *arm) handshake() (resumed bool, err error) {
+	near, far := newPipe()
+	server := tls.Server(far, a.server)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := server.Write([]byte{0})
+		failed <- errors.Join(err, server.Close())
+	}()
+	client := tls.Client(near, a.client)
+	_, err = io.ReadFull(client, make([]byte, 1))
+	client.Close()
+	return client.ConnectionState().DidResume, errors.Join(err, <-failed)
+}
+
+func configurations(version uint16) (server, client *tls.Config, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.AddDate(1, 0, 0),
+		DNSNames:     []string{"server.example.com"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	server = &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}},
+		MinVersion:   version, MaxVersion: version,
+	}
+	client = &tls.Config{RootCAs: roots, ServerName: cert.DNSNames[0], MinVersion: version, MaxVersion: version}
+	return server, client, nil
+}
+
+// end is one end of a connection in memory, without the system calls that
+// would drown what is measured.
+type end struct {
+	net.Conn // nil: what is not below is not called
+	from     <-chan []byte
+	to       chan<- []byte
+	rest     []byte
+}
+
+// newPipe returns both ends. What a handshake writes in one direction fits.
+func newPipe() (near, far *end) {
+	a, b := make(chan []byte, 16), make(chan []byte, 16)
+	return &end{from: a, to: b}, &end{from: b, to: a}
+}
+
+func (e *end) Read(b []byte) (int, error) {
+	if len(e.rest) == 0 {
+		var ok bool
+		if e.rest, ok = <-e.from; !ok {
+			return 0, io.EOF
+		}
+	}
+	n := copy(b, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+func (e *end) Write(b []byte) (int, error) {
+	e.to <- append([]byte(nil), b...)
+	return len(b), nil
+}
+
+func (e *end) Close() error {
+	close(e.to)
+	return nil
+}
+
+func (e *end) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (e *end) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (e *end) SetDeadline(time.Time) error      { return nil }
+func (e *end) SetReadDeadline(time.Time) error  { return nil }
+func (e *end) SetWriteDeadline(time.Time) error { return nil }
