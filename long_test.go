@@ -20,7 +20,7 @@ const heapAllowed = 1 << 20
 
 // TestStrangers: whoever sends a ClientHello and nothing more, be it one that
 // was sniffed, takes nothing from anybody.
-func TestStrangers(t *testing.T) { strangers(t, 2400, 3600) }
+func TestStrangers(t *testing.T) { strangers(t, 1800, 1800) }
 
 // TestLongStrangers is TestStrangers with a million of them.
 func TestLongStrangers(t *testing.T) {
