@@ -4,17 +4,15 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"log/slog"
+
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 const nameSize = 16
-
-// ErrDuplicate says that two keys have one name, or that one key stands twice.
-var ErrDuplicate = errors.New("duplicate key")
 
 // Key is one key of a file. It does not change, until Wipe.
 type Key struct {
@@ -58,6 +56,18 @@ func (l *layout) append(b []byte, k *Key) []byte {
 // Name returns the name of the key, which every ticket sealed with it shows.
 func (k *Key) Name() [16]byte { return k.name }
 
+// TicketKey returns the key for a [ticket.KeyRing], with a copy of the bytes.
+func (k *Key) TicketKey() (*ticket.Key, error) { return ticket.NewOpenSSLKey(k.name, k.aes, k.hmac) }
+
+// check refuses a key that is visibly a pattern.
+func (k *Key) check() error {
+	t, err := k.TicketKey()
+	if err == nil {
+		t.Wipe()
+	}
+	return err
+}
+
 // Wipe clears the bytes of the key. It is not to be used any more.
 func (k *Key) Wipe() {
 	clear(k.aes)
@@ -80,16 +90,13 @@ func (k *Key) sums() iter.Seq2[string, [sha256.Size]byte] {
 
 // String returns a fingerprint of the key's name: enough to tell keys apart, and
 // nothing of the key itself.
-func (k *Key) String() string {
-	if k == nil {
-		return "keyfile.Key(nil)"
-	}
+func (k Key) String() string {
 	sum := sha256.Sum256(k.name[:])
 	return fmt.Sprintf("keyfile.Key(%x)", sum[:8])
 }
 
 // Format prints [Key.String] under every verb.
-func (k *Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+func (k Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // LogValue implements [slog.LogValuer] with [Key.String].
-func (k *Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }

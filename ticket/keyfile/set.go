@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 // maxFile bounds what is read of a file, in bytes: thousands of HAProxy's lines.
@@ -70,14 +72,14 @@ func readFile(name string) ([]byte, error) {
 //
 // An error names the file, the line where there are lines, and what is wrong
 // there. It wraps [ticket.ErrWeakKey] for a key that is visibly a pattern, and
-// [ErrDuplicate] for a key or a name that was there before.
+// [ticket.ErrDuplicateKey] for a key or a name that was there before.
 func Parse(f Format, files ...File) (*Set, error) {
 	l, err := f.layout()
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 || l.lines && len(files) > 1 {
-		return nil, fmt.Errorf("keyfile: %d files of form %v, which has all keys in one", len(files), f)
+		return nil, errFiles(f, len(files))
 	}
 	s := &Set{format: f}
 	var places []string // of each key, for errors
@@ -139,9 +141,12 @@ func (s *Set) parseLines(l *layout, file File, places *[]string) error {
 func (s *Set) check(places []string) error {
 	seen := make(map[[sha256.Size]byte]string) // to the place of a name or a secret
 	for i, k := range s.keys {
+		if err := k.check(); err != nil {
+			return fmt.Errorf("%s: %w", places[i], err)
+		}
 		for what, sum := range k.sums() {
 			if before, ok := seen[sum]; ok {
-				return fmt.Errorf("%s: %s of %s again: %w", places[i], what, before, ErrDuplicate)
+				return fmt.Errorf("%s: %s of %s again: %w", places[i], what, before, ticket.ErrDuplicateKey)
 			}
 			seen[sum] = places[i]
 		}
@@ -155,10 +160,9 @@ func (s *Set) Form() Format { return s.format }
 // Keys returns the keys as they stand in the files. They stay the set's.
 func (s *Set) Keys() []*Key { return slices.Clone(s.keys) }
 
-// InUse returns the keys that a server uses: the first encrypts, all decrypt,
-// and a ticket under any but the first is renewed. Of a file of HAProxy these
-// are the penultimate line, the last, and the one before both; of the other
-// forms all in their order. They stay the set's.
+// InUse returns the keys that a server uses: the first encrypts, all decrypt. Of
+// a file of HAProxy these are the penultimate line, the last, and the one before
+// both; of the other forms all in their order. They stay the set's.
 func (s *Set) InUse() []*Key {
 	if s.format.MultipleFiles() {
 		return s.Keys()
@@ -272,10 +276,7 @@ func (s *Set) Wipe() {
 }
 
 // String names the form and the keys, by fingerprint.
-func (s *Set) String() string {
-	if s == nil {
-		return "keyfile.Set(nil)"
-	}
+func (s Set) String() string {
 	names := make([]string, len(s.keys))
 	for i, k := range s.keys {
 		names[i] = k.String()
@@ -284,7 +285,7 @@ func (s *Set) String() string {
 }
 
 // Format prints [Set.String] under every verb.
-func (s *Set) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+func (s Set) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // LogValue implements [slog.LogValuer] with [Set.String].
-func (s *Set) LogValue() slog.Value { return slog.StringValue(s.String()) }
+func (s Set) LogValue() slog.Value { return slog.StringValue(s.String()) }

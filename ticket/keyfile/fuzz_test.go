@@ -1,0 +1,75 @@
+package keyfile
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/reprise-tls/reprise/ticket"
+)
+
+// FuzzParse: what parses is written as it was, but for line ends; and every
+// form that takes its keys gives them back.
+func FuzzParse(f *testing.F) {
+	for _, form := range Formats() {
+		for _, file := range files(form, 4) {
+			f.Add(uint8(form), file.Data)
+			f.Add(uint8(form), file.Data[:len(file.Data)-1])
+		}
+	}
+	f.Add(uint8(FormatNginx80), make([]byte, 80))
+	f.Add(uint8(FormatHAProxy48), bytes.ReplaceAll(files(FormatHAProxy48, 3)[0].Data, []byte("\n"), []byte("\r\n")))
+	f.Fuzz(func(t *testing.T, form uint8, data []byte) {
+		s, err := Parse(Format(form), File{"keys", bytes.Clone(data)})
+		if err != nil {
+			return
+		}
+		want := data
+		if !s.Form().MultipleFiles() {
+			want = bytes.ReplaceAll(want, []byte("\r\n"), []byte("\n"))
+			want = append(bytes.TrimSuffix(bytes.TrimSuffix(want, []byte("\n")), []byte("\r")), '\n')
+		}
+		if got := s.Files(); len(got) != 1 || !bytes.Equal(got[0], want) {
+			t.Fatalf("%q became %q", data, got)
+		}
+		for _, to := range Formats() {
+			c, err := s.Convert(to)
+			if err != nil {
+				continue
+			}
+			back, err := c.Convert(s.Form())
+			if err != nil {
+				t.Fatalf("from %v back to %v: %v", to, s.Form(), err)
+			}
+			for i, k := range back.InUse() {
+				if before := s.InUse()[i]; k.name != before.name || !bytes.Equal(k.aes, before.aes) || !bytes.Equal(k.hmac, before.hmac) {
+					t.Fatalf("by way of %v: key %d in use is another", to, i)
+				}
+			}
+		}
+	})
+}
+
+// FuzzParseTwo: no two files with anything in common are taken.
+func FuzzParseTwo(f *testing.F) {
+	two := files(FormatNginx80, 2)
+	f.Add(two[0].Data, two[1].Data)
+	f.Add(two[0].Data, two[0].Data)
+	f.Add(two[0].Data, append(bytes.Clone(two[0].Data[:16]), two[1].Data[16:]...))
+	f.Fuzz(func(t *testing.T, one, other []byte) {
+		_, errOne := Parse(FormatNginx80, File{"one", one})
+		_, errOther := Parse(FormatNginx80, File{"other", other})
+		_, err := Parse(FormatNginx80, File{"one", one}, File{"other", other})
+		if errOne != nil || errOther != nil {
+			if err == nil {
+				t.Fatalf("taken together, refused alone: %v, %v", errOne, errOther)
+			}
+			return
+		}
+		equal := func(from, to int) bool { return bytes.Equal(one[from:to], other[from:to]) }
+		crossed := bytes.Equal(one[16:48], other[48:]) || bytes.Equal(one[48:], other[16:48])
+		if twins := equal(0, 16) || equal(16, 48) || equal(48, 80) || crossed; twins != errors.Is(err, ticket.ErrDuplicateKey) {
+			t.Fatalf("have something in common: %t; %v", twins, err)
+		}
+	})
+}
