@@ -75,6 +75,7 @@ func parseArguments(args []string) (*work, *meter, error) {
 	m.der, errs[2] = hex.DecodeString(args[3])
 	for i := range works {
 		if works[i].name == args[0] {
+			m.threads = works[i].threads
 			return &works[i], m, errors.Join(errs[:]...)
 		}
 	}

@@ -167,7 +167,7 @@ func (m *meter) addRandom(size, ops, batch int) error {
 func addRandomGrowth(m *meter) error {
 	var times []float64
 	for _, size := range []int{randomSize, m.size} { // in this order: the allocations that count are those of the second
-		*m = meter{ops: m.ops, size: m.size, der: m.der}
+		m.elapsed, m.bytes, m.allocs = 0, 0, 0
 		if err := m.addRandom(size, m.ops, batch); err != nil {
 			return err
 		}

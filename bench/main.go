@@ -73,7 +73,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&o.rounds, "rounds", 5, "how often each work is run on either side; below five there is no interval worth the name")
+	flags.IntVar(&o.rounds, "rounds", 5, "how often each work is run on either side, with -full 3; below five the interval is all that was measured")
 	flags.IntVar(&o.size, "n", 100_000, "sessions in a cache, in whole thousands")
 	full := flags.Bool("full", false, "a million sessions in a cache")
 	only := flags.String("only", "", "run only the works whose name matches the regular `expression`")
@@ -83,6 +83,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	if *full {
 		o.size = 1_000_000
+		if !given(flags, "rounds") {
+			o.rounds = 3
+		}
 	}
 	pattern, err := regexp.Compile(*only)
 	if err != nil {
@@ -104,6 +107,11 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("-only: no work matches %q", *only)
 	}
 	return o, nil
+}
+
+func given(flags *flag.FlagSet, name string) (yes bool) {
+	flags.Visit(func(f *flag.Flag) { yes = yes || f.Name == name })
+	return yes
 }
 
 // measure runs the works in turn: every round is the whole list, every entry of

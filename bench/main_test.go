@@ -17,22 +17,24 @@ func TestMain(m *testing.M) {
 
 func TestParseOptions(t *testing.T) {
 	for _, tc := range []struct {
-		args string
-		want string // part of the error, "" for none
-		size int
-		n    int // works
+		args   string
+		want   string // part of the error, "" for none
+		size   int
+		rounds int
+		n      int // works
 	}{
-		{"", "", 100_000, len(works)},
-		{"-full", "", 1_000_000, len(works)},
-		{"-n 2000 -only ^(dupFree|lookup)$", "", 2000, 2},
-		{"-n 1500", "-n", 0, 0},
-		{"-n 0", "-n", 0, 0},
-		{"-n 8000000", "-n", 0, 0},
-		{"-rounds 0", "-rounds", 0, 0},
-		{"-only (", "missing", 0, 0},
-		{"-only noSuchWork", "no work matches", 0, 0},
-		{"dupFree", "unexpected argument", 0, 0},
-		{"-fast", "not defined", 0, 0},
+		{"", "", 100_000, 5, len(works)},
+		{"-full", "", 1_000_000, 3, len(works)},
+		{"-full -rounds 7", "", 1_000_000, 7, len(works)},
+		{"-n 2000 -only ^(dupFree|lookup)$", "", 2000, 5, 2},
+		{"-n 1500", "-n", 0, 0, 0},
+		{"-n 0", "-n", 0, 0, 0},
+		{"-n 8000000", "-n", 0, 0, 0},
+		{"-rounds 0", "-rounds", 0, 0, 0},
+		{"-only (", "missing", 0, 0, 0},
+		{"-only noSuchWork", "no work matches", 0, 0, 0},
+		{"dupFree", "unexpected argument", 0, 0, 0},
+		{"-fast", "not defined", 0, 0, 0},
 	} {
 		o, err := parseOptions(strings.Fields(tc.args), io.Discard)
 		switch {
@@ -40,8 +42,8 @@ func TestParseOptions(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%q: error %v, want one with %q", tc.args, err, tc.want)
 			}
-		case err != nil || o.size != tc.size || len(o.works) != tc.n:
-			t.Errorf("%q: %d sessions, %d works, %v", tc.args, o.size, len(o.works), err)
+		case err != nil || o.size != tc.size || o.rounds != tc.rounds || len(o.works) != tc.n:
+			t.Errorf("%q: %d sessions, %d rounds, %d works, %v", tc.args, o.size, o.rounds, len(o.works), err)
 		}
 	}
 }

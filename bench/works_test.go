@@ -7,7 +7,9 @@ import (
 
 // fewOps is as few ops as a work's batches allow.
 func fewOps(w work, s samples) *meter {
-	return &meter{ops: min(w.ops(sizeStep), sizeStep), size: sizeStep, der: s[w.sample]}
+	m := w.meter(s, sizeStep)
+	m.ops = min(m.ops, sizeStep)
+	return m
 }
 
 // TestWorks does every work in Go.

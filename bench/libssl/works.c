@@ -44,15 +44,20 @@ static void fail(const char *what)
 
 #define CHECK(call) do { if (!(call)) fail(#call); } while (0)
 
-static int64_t now(void)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-static void start(void) { started = now(); }
-static void stop(void) { elapsed += now() - started; }
+static int64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
+
+/* Works by several threads set this to CLOCK_MONOTONIC. */
+static clockid_t of_ops = CLOCK_PROCESS_CPUTIME_ID;
+
+static void start(void) { started = read_clock(of_ops); }
+static void stop(void) { elapsed += read_clock(of_ops) - started; }
 
 static void measure(double value) { measured[n_measured++] = value; }
 
@@ -95,6 +100,7 @@ static void upRefFree2Threads(void)
 {
     SSL_SESSION *s = parse();
     pthread_t threads[2];
+    of_ops = CLOCK_MONOTONIC;
     start();
     for (int i = 0; i < 2; i++)
         CHECK(pthread_create(&threads[i], NULL, up_ref_free, s) == 0);
@@ -353,6 +359,7 @@ static void has2Threads(void)
     SSL_CTX *ctx = filled();
     asker a[2] = {{ctx, 0}, {ctx, size / 2}};
     pthread_t threads[2];
+    of_ops = CLOCK_MONOTONIC;
     start();
     for (int i = 0; i < 2; i++)
         CHECK(pthread_create(&threads[i], NULL, has_all, &a[i]) == 0);
