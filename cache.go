@@ -34,8 +34,8 @@ type sessionCache struct {
 type shard struct {
 	mu     sync.Mutex // taken before any Session.mu, never held during a callback
 	packed *cache.Cache
-	live   map[cache.Key]liveSession
-	buf    []byte // for unpacking; holds secrets only under mu
+	live   liveSessions
+	latest int64 // no entry expires later
 
 	// first is the expiry of the entry that expires first and size the number of
 	// entries, for eviction and flushing to look at without the lock.
@@ -45,11 +45,45 @@ type shard struct {
 	_ [64]byte // keeps the locks of neighbours off one cache line
 }
 
+// liveSessions are the objects of a shard's entries. The tag of an entry is the
+// number of its object, from 1 on, and 0 if it has none.
+type liveSessions struct {
+	slots []liveSession
+	free  []uint32 // numbers that are not in use
+}
+
 // liveSession is the object of a cached session. It is pinned while it has
 // attached values, which are not packed.
 type liveSession struct {
-	weak   weak.Pointer[Session]
+	weak   weak.Pointer[keeper]
 	pinned *Session
+}
+
+// session returns the object, nil if it was collected.
+func (l *liveSession) session() *Session {
+	if k := l.weak.Value(); k != nil {
+		return k.session
+	}
+	return nil
+}
+
+func (l *liveSessions) at(tag uint32) *liveSession { return &l.slots[tag-1] }
+
+func (l *liveSessions) add(s liveSession) (tag uint32) {
+	if n := len(l.free) - 1; n >= 0 {
+		tag, l.free = l.free[n], l.free[:n]
+		*l.at(tag) = s
+		return tag
+	}
+	l.slots = append(l.slots, s)
+	return uint32(len(l.slots))
+}
+
+func (l *liveSessions) drop(tag uint32) {
+	*l.at(tag) = liveSession{}
+	if l.free = append(l.free, tag); len(l.free) == len(l.slots) {
+		*l = liveSessions{}
+	}
 }
 
 // removal is a session that left the cache and the cause, to be told after the
@@ -74,7 +108,7 @@ func newSessionCache(m *Manager) *sessionCache {
 	c := &sessionCache{m: m, seed: maphash.MakeSeed(), shards: make([]shard, n)}
 	for i := range c.shards {
 		c.shards[i].packed = cache.New()
-		c.shards[i].live = make(map[cache.Key]liveSession)
+		c.shards[i].latest = math.MinInt64
 	}
 	return c
 }
@@ -138,27 +172,31 @@ func (s *Session) enter(updateTime bool, now int64) (key cache.Key, was int64, e
 // scratch has buffers for packing, wiped.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
+func giveBack(buf *[]byte) {
+	clear((*buf)[:cap(*buf)])
+	scratch.Put(buf)
+}
+
 // store packs s, makes room and puts it in.
 func (c *sessionCache) store(key cache.Key, s *Session) (gone []removal, err error) {
 	buf := scratch.Get().(*[]byte)
-	defer func() {
-		clear((*buf)[:cap(*buf)])
-		scratch.Put(buf)
-	}()
-	edits, err := c.pack(buf, s)
+	defer giveBack(buf)
+	p, err := c.pack(buf, s)
 	if err != nil {
 		return nil, err
 	}
 	size := int64(cache.SizeOf(len(*buf)))
-	_, twin := c.take(key, CauseReplaced) // whose room this one takes
-	if twin != nil {
-		gone = append(gone, *twin)
-	}
 	c.entries.Add(1)
 	c.bytes.Add(size)
-	gone, enough := c.makeRoom(gone)
-	twin, err = c.place(key, s, buf, edits, size)
-	if twin != nil { // that came meanwhile
+	enough := true
+	if c.overLimit() {
+		if _, twin := c.take(key, CauseReplaced); twin != nil { // whose room this one takes
+			gone = append(gone, *twin)
+		}
+		gone, enough = c.makeRoom(gone)
+	}
+	twin, err := c.place(key, s, buf, p, size)
+	if twin != nil {
 		gone = append(gone, *twin)
 	}
 	if !enough || err == nil && int64(cache.SizeOf(len(*buf))) > size {
@@ -168,13 +206,13 @@ func (c *sessionCache) store(key cache.Key, s *Session) (gone []removal, err err
 }
 
 // place puts s in, for which size bytes are counted.
-func (c *sessionCache) place(key cache.Key, s *Session, buf *[]byte, edits uint64, size int64) (twin *removal, err error) {
+func (c *sessionCache) place(key cache.Key, s *Session, buf *[]byte, p packing, size int64) (twin *removal, err error) {
 	sh := c.shard(&key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	defer sh.note()
-	if s.edited() != edits { // since it was packed; a setter that comes now waits for the lock
-		_, err = c.pack(buf, s)
+	if s.edited() != p.edits { // since it was packed; a setter that comes now waits for the lock
+		p, err = c.pack(buf, s)
 	}
 	switch {
 	case err != nil:
@@ -188,10 +226,12 @@ func (c *sessionCache) place(key cache.Key, s *Session, buf *[]byte, edits uint6
 		c.bytes.Add(-size)
 		return nil, err
 	}
-	twin = c.detach(sh, key, CauseReplaced)
-	c.put(sh, key, s, *buf)
+	if e, ok := sh.packed.Find(&key); ok {
+		twin = c.detach(sh, e, CauseReplaced)
+	}
+	tag := sh.live.add(liveSession{weak: s.remember(sh, key), pinned: p.pinned})
+	c.put(sh, key, p, *buf, tag)
 	c.bytes.Add(-size) // the account has it now
-	c.remember(sh, key, s)
 	return twin, nil
 }
 
@@ -234,24 +274,37 @@ func (c *sessionCache) firstToExpire() (first *shard, next int64) {
 	return first, next
 }
 
-// pack packs s into buf and says which state of s that is.
-func (c *sessionCache) pack(buf *[]byte, s *Session) (edits uint64, err error) {
-	edits = s.edited()
-	packed, err := s.pack((*buf)[:0])
+// packing tells what was packed.
+type packing struct {
+	edits  uint64 // the state of the session
+	expiry int64
+	pinned *Session // the session, if it has attached values
+}
+
+// pack packs s into buf.
+func (c *sessionCache) pack(buf *[]byte, s *Session) (p packing, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	packed, err := s.appendPacked((*buf)[:0])
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	*buf = packed
 	if len(packed) > cache.MaxValue || int64(cache.SizeOf(len(packed))) > c.m.config.CacheBytes {
-		return 0, errTooBig
+		return p, errTooBig
 	}
-	return edits, nil
+	p = packing{edits: s.edits, expiry: addSeconds(s.f.Time, s.f.Timeout)}
+	if len(s.values) > 0 {
+		p.pinned = s
+	}
+	return p, nil
 }
 
 // put stores packed and takes it to the account of bytes.
-func (c *sessionCache) put(sh *shard, key cache.Key, s *Session, packed []byte) {
+func (c *sessionCache) put(sh *shard, key cache.Key, p packing, packed []byte, tag uint32) {
 	before := sh.packed.Size()
-	sh.packed.Put(key, s.expiry(), packed)
+	sh.packed.Put(key, p.expiry, packed, tag)
+	sh.latest = max(sh.latest, p.expiry)
 	c.bytes.Add(int64(sh.packed.Size() - before))
 }
 
@@ -296,38 +349,58 @@ func (c *sessionCache) evictFrom(sh *shard) (*removal, bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	defer sh.note()
-	key, _, ok := sh.packed.First()
+	e, _, ok := sh.packed.First()
 	if !ok {
 		return nil, false
 	}
 	c.m.stats.full.Add(1)
-	return c.detach(sh, key, CauseEvicted), true
+	return c.detach(sh, e, CauseEvicted), true
 }
 
 // note publishes what others look at without the lock. The caller holds it.
 func (sh *shard) note() {
-	_, first, _ := sh.packed.First()
-	sh.first.Store(first)
+	_, first, ok := sh.packed.First()
+	if !ok {
+		sh.latest = math.MinInt64
+	}
+	if sh.first.Load() != first { // a store takes as long as ten loads
+		sh.first.Store(first)
+	}
 	sh.size.Store(int64(sh.packed.Len()))
 }
 
-// remember makes s the object of its entry.
-func (c *sessionCache) remember(sh *shard, key cache.Key, s *Session) {
-	l := liveSession{weak: weak.Make(s)}
-	if s.hasValues() {
-		l.pinned = s
+// remember makes s findable by what it returns, and has the cleanup of its
+// secrets forget it. The caller holds sh's lock.
+func (s *Session) remember(sh *shard, key cache.Key) weak.Pointer[keeper] {
+	k := s.secrets
+	if k.weak == (weak.Pointer[keeper]{}) {
+		k.weak = weak.Make(k)
 	}
-	sh.live[key] = l
-	s.secrets.shard, s.secrets.key = sh, key // whose cleanup forgets the entry
+	k.session, k.shard, k.key = s, sh, key
+	return k.weak
 }
 
-// forget drops the entry of an object that was collected.
+// forget drops the object of an entry if it was collected.
 func (sh *shard) forget(key cache.Key) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if l, ok := sh.live[key]; ok && l.weak.Value() == nil {
-		delete(sh.live, key)
+	if e, ok := sh.packed.Find(&key); ok {
+		sh.object(e)
 	}
+}
+
+// object returns the object of an entry, nil if it has none.
+func (sh *shard) object(e cache.Entry) *Session {
+	tag := sh.packed.Tag(e)
+	if tag == 0 {
+		return nil
+	}
+	s := sh.live.at(tag).session()
+	if s == nil {
+		sh.live.drop(tag)
+		sh.packed.SetTag(e, 0)
+	}
+	return s
 }
 
 // lookup returns the session under key with a reference of the kind, nil if
@@ -336,7 +409,11 @@ func (c *sessionCache) lookup(key cache.Key, kind uint64) *Session {
 	sh := c.shard(&key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s := c.object(sh, key)
+	e, ok := sh.packed.Find(&key)
+	if !ok {
+		return nil
+	}
+	s := c.object(sh, key, e)
 	if s == nil || !s.refs.add(kind) {
 		return nil
 	}
@@ -345,58 +422,49 @@ func (c *sessionCache) lookup(key cache.Key, kind uint64) *Session {
 
 // object returns the object of an entry, unpacking it if nobody holds one. The
 // cache's own reference is in it.
-func (c *sessionCache) object(sh *shard, key cache.Key) *Session {
-	if l, ok := sh.live[key]; ok {
-		if s := l.weak.Value(); s != nil {
-			return s
-		}
-		delete(sh.live, key)
+func (c *sessionCache) object(sh *shard, key cache.Key, e cache.Entry) *Session {
+	if s := sh.object(e); s != nil {
+		return s
 	}
-	packed, _, ok := sh.packed.Get(sh.buf[:0], key)
-	if !ok {
+	s := c.unpack(sh, e)
+	if s == nil {
+		c.drop(sh, e)
 		return nil
 	}
-	defer sh.wipe(packed)
-	s, err := unpack(packed, libraryRef)
+	sh.packed.SetTag(e, sh.live.add(liveSession{weak: s.remember(sh, key)}))
+	return s
+}
+
+// unpack makes an object of an entry.
+func (c *sessionCache) unpack(sh *shard, e cache.Entry) *Session {
+	s, err := unpack(sh.packed.Value(e), libraryRef)
 	if err != nil {
-		c.drop(sh, key)
 		return nil
 	}
 	s.owner.Store(c.m)
 	s.inCache.Store(true)
-	c.remember(sh, key, s)
 	return s
 }
 
-// wipe keeps the buffer for the next entry, without secrets.
-func (sh *shard) wipe(b []byte) {
-	clear(b[:cap(b)])
-	sh.buf = b[:0]
-}
-
 // drop deletes an entry and takes it off the account.
-func (c *sessionCache) drop(sh *shard, key cache.Key) bool {
+func (c *sessionCache) drop(sh *shard, e cache.Entry) {
 	before := sh.packed.Size()
-	if !sh.packed.Delete(key) {
-		return false
-	}
+	sh.packed.Remove(e)
 	c.entries.Add(-1)
 	c.bytes.Add(int64(sh.packed.Size() - before))
-	return true
 }
 
 // detach takes an entry out. What it returns is still to be told; nil if there
-// was no entry, or nobody to tell.
-func (c *sessionCache) detach(sh *shard, key cache.Key, cause Cause) *removal {
-	var s *Session
-	if l, ok := sh.live[key]; ok {
-		s = l.weak.Value()
+// is nobody to tell.
+func (c *sessionCache) detach(sh *shard, e cache.Entry, cause Cause) *removal {
+	s := sh.object(e)
+	if s != nil {
+		sh.live.drop(sh.packed.Tag(e))
+	} else if c.m.config.OnRemove != nil {
+		s = c.unpack(sh, e)
 	}
-	if s == nil && c.m.config.OnRemove != nil {
-		s = c.object(sh, key)
-	}
-	delete(sh.live, key)
-	if !c.drop(sh, key) || s == nil {
+	c.drop(sh, e)
+	if s == nil {
 		return nil
 	}
 	if cause != CauseReplaced {
@@ -440,16 +508,19 @@ func (c *sessionCache) take(key cache.Key, cause Cause) (had bool, gone *removal
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	defer sh.note()
-	had = sh.packed.Has(key)
-	return had, c.detach(sh, key, cause)
+	e, had := sh.packed.Find(&key)
+	if had {
+		gone = c.detach(sh, e, cause)
+	}
+	return had, gone
 }
 
 // flushBatch bounds how many entries leave under one hold of a lock: what a
 // lookup may have to wait for.
 const flushBatch = 16
 
-// flush removes what expired before now (seconds), or everything if all, in
-// the order of expiry.
+// flush removes what expired before now (seconds), or everything if all. Where
+// the callback could tell, it goes in the order of expiry.
 func (c *sessionCache) flush(now int64, all bool, cause Cause) (removed int) {
 	last := now - 1
 	switch {
@@ -458,6 +529,12 @@ func (c *sessionCache) flush(now int64, all bool, cause Cause) (removed int) {
 		c.settleAll()
 	case now == math.MinInt64:
 		return 0
+	}
+	if c.m.config.OnRemove == nil {
+		for i := range c.shards {
+			removed += c.flushShard(&c.shards[i], last, cause)
+		}
+		return removed
 	}
 	for {
 		sh, next := c.firstToExpire()
@@ -480,17 +557,62 @@ func (c *sessionCache) settleAll() {
 	}
 }
 
+// flushShard removes all entries of a shard that expire no later than last,
+// of which nobody is told.
+func (c *sessionCache) flushShard(sh *shard, last int64, cause Cause) (removed int) {
+	if sh.size.Load() == 0 || sh.first.Load() > last {
+		return 0
+	}
+	if n, ok := c.drain(sh, last); ok {
+		return n
+	}
+	for n := flushBatch; n == flushBatch; {
+		var gone []removal
+		n, gone = c.flushSome(sh, last, cause, flushBatch)
+		c.tell(gone)
+		removed += n
+		runtime.Gosched() // whoever waits for the lock comes first
+	}
+	return removed
+}
+
+// drain empties a shard of which all entries expire no later than last. What
+// takes time happens without the lock.
+func (c *sessionCache) drain(sh *shard, last int64) (removed int, ok bool) {
+	sh.mu.Lock()
+	if sh.latest > last {
+		sh.mu.Unlock()
+		return 0, false
+	}
+	removed = sh.packed.Len()
+	c.entries.Add(int64(-removed))
+	c.bytes.Add(int64(-sh.packed.Size()))
+	live, wipe := sh.live, sh.packed.Clear()
+	sh.live = liveSessions{}
+	sh.note()
+	sh.mu.Unlock()
+	wipe()
+	for i := range live.slots {
+		if s := live.slots[i].session(); s != nil {
+			s.notResumable.Store(true)
+			s.inCache.Store(false)
+			s.release()
+		}
+	}
+	return removed, true
+}
+
 // flushSome takes at most limit entries out that expire no later than last.
 func (c *sessionCache) flushSome(sh *shard, last int64, cause Cause, limit int) (n int, gone []removal) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	defer sh.note()
 	for ; n < limit; n++ {
-		key, expiry, ok := sh.packed.First()
+		e, expiry, ok := sh.packed.First()
 		if !ok || expiry > last {
 			break
 		}
-		if r := c.detach(sh, key, cause); r != nil {
+		if r := c.detach(sh, e, cause); r != nil {
 			gone = append(gone, *r)
 		}
 	}
@@ -522,22 +644,20 @@ func (c *sessionCache) putAnew(key cache.Key, s *Session) (gone *removal) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	defer sh.note()
-	l := sh.live[key]
-	if l.weak.Value() != s || !s.inCache.Load() {
+	e, ok := sh.packed.Find(&key)
+	if !ok || sh.object(e) != s || !s.inCache.Load() {
 		return nil // not stored yet, or gone
 	}
-	buf := &sh.buf
-	defer func() { sh.wipe(*buf) }()
-	if _, err := c.pack(buf, s); err != nil {
+	buf := scratch.Get().(*[]byte)
+	defer giveBack(buf)
+	p, err := c.pack(buf, s)
+	if err != nil {
 		c.m.stats.full.Add(1)
-		return c.detach(sh, key, CauseEvicted)
+		return c.detach(sh, e, CauseEvicted)
 	}
-	c.put(sh, key, s, *buf)
-	l.pinned = nil
-	if s.hasValues() {
-		l.pinned = s
-	}
-	sh.live[key] = l
+	tag := sh.packed.Tag(e)
+	c.put(sh, key, p, *buf, tag)
+	sh.live.at(tag).pinned = p.pinned
 	return nil
 }
 
@@ -583,7 +703,8 @@ func (c *sessionCache) nextIn(sh *shard, at *cursor) *Session {
 			return nil
 		}
 		at.place = next
-		if s := c.object(sh, key); s != nil && s.hold() {
+		e, _ := sh.packed.Find(&key)
+		if s := c.object(sh, key, e); s != nil && s.hold() {
 			return s
 		}
 	}
@@ -597,10 +718,4 @@ func (s *Session) cacheKey() (cache.Key, bool) {
 		return cache.Key{}, false
 	}
 	return cache.MakeKey(s.f.Version, s.f.ID)
-}
-
-func (s *Session) hasValues() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.values) > 0
 }

@@ -56,7 +56,12 @@ func ParseSession(der []byte) (s *Session, rest []byte, err error) {
 
 // decode makes a session of DER, of which it keeps nothing. It still wants start.
 func decode(der []byte, now int64) (s *Session, rest []byte, err error) {
-	s = &Session{content: &content{rec: noRecord}}
+	x := new(struct { // in one piece
+		s Session
+		c content
+	})
+	s, x.c.rec = &x.s, noRecord
+	s.content = &x.c
 	if rest, err = s.f.Decode(der, now); err != nil {
 		return nil, nil, err
 	}
@@ -177,6 +182,11 @@ const bareLen = 4
 func (s *Session) pack(dst []byte) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.appendPacked(dst)
+}
+
+// appendPacked is pack for who holds s.mu.
+func (s *Session) appendPacked(dst []byte) ([]byte, error) {
 	flags := flag(packedNotResumable, s.notResumable.Load()) | flag(packedImported, s.imported) |
 		flag(packedZeroTime, s.f.Time == 0) | flag(packedZeroTimeout, s.f.Timeout == 0)
 	f, rec := s.whole()

@@ -86,7 +86,10 @@ func Forget(m *Manager, version uint16, id []byte) {
 	sh := m.cache.shard(&key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	delete(sh.live, key)
+	if e, ok := sh.packed.Find(&key); ok && sh.object(e) != nil {
+		sh.live.drop(sh.packed.Tag(e))
+		sh.packed.SetTag(e, 0)
+	}
 }
 
 // ErrTooBig is what Add says of a session that is bigger than the cache.

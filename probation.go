@@ -31,10 +31,10 @@ func (p *probation) add(key cache.Key, s *Session) {
 	defer p.mu.Unlock()
 	if p.packed.Len() >= maxProbation {
 		oldest, _, _ := p.packed.First()
-		p.packed.Delete(oldest)
+		p.packed.Remove(oldest)
 	}
 	p.arrival++
-	p.packed.Put(key, p.arrival, packed)
+	p.packed.Put(key, p.arrival, packed, 0)
 }
 
 func (p *probation) has(key cache.Key) bool {
@@ -52,7 +52,7 @@ func (p *probation) remove(key cache.Key) bool {
 // lookup returns a session of its own with a library reference, nil if none.
 func (p *probation) lookup(key cache.Key, m *Manager) *Session {
 	p.mu.Lock()
-	packed, _, ok := p.packed.Get(nil, key)
+	packed, ok := p.packed.Get(nil, key)
 	p.mu.Unlock()
 	if !ok {
 		return nil

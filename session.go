@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
@@ -119,16 +120,20 @@ type secrets struct {
 // keeper keeps a session's secrets. A cleanup on it wipes them, once it was
 // collected with its session. Arming one takes longer than all the rest of
 // making a session, so the keeper of a session that was freed serves again.
-type keeper struct{ *secrets }
+type keeper struct {
+	*secrets
+	weak    weak.Pointer[keeper] // to itself, once it was wanted
+	session *Session             // whose it is, while the cache finds that by weak
+}
 
 var keepers = sync.Pool{New: func() any {
-	k := &keeper{new(secrets)}
+	k := &keeper{secrets: new(secrets)}
 	runtime.AddCleanup(k, (*secrets).lost, k.secrets)
 	return k
 }}
 
 // wipedKeeper is the keeper of all sessions that were freed.
-var wipedKeeper = &keeper{&secrets{wiped: true}}
+var wipedKeeper = &keeper{secrets: &secrets{wiped: true}}
 
 // lost runs when a session was collected without having been freed by everybody.
 func (s *secrets) lost() {
@@ -274,7 +279,7 @@ func (s *Session) wipe() {
 	defer s.mu.Unlock()
 	k := s.secrets
 	k.wipe()
-	*k.secrets = secrets{}
+	*k.secrets, k.session = secrets{}, nil
 	keepers.Put(k)
 	s.secrets, s.values = wipedKeeper, nil
 }

@@ -27,7 +27,7 @@ var benchOrders = []struct {
 func filled(n int, expiry func(int) int64) *Cache {
 	c, value := New(), make([]byte, benchValue)
 	for i := range n {
-		c.Put(testKey(uint64(i)), expiry(i), value)
+		c.put(testKey(uint64(i)), expiry(i), value)
 	}
 	return c
 }
@@ -60,7 +60,7 @@ func BenchmarkPut(b *testing.B) {
 						runtime.GC()
 						b.StartTimer()
 					}
-					c.Put(testKey(uint64(i)), o.expiry(i), value)
+					c.put(testKey(uint64(i)), o.expiry(i), value)
 				}
 			})
 		}
@@ -71,7 +71,7 @@ func BenchmarkGet(b *testing.B) {
 	benchEach(b, func(b *testing.B, n int, c *Cache) {
 		var dst []byte
 		for i := range b.N {
-			dst, _, _ = c.Get(dst[:0], testKey(scattered(i, n)))
+			dst, _, _ = c.get(dst[:0], testKey(scattered(i, n)))
 		}
 	})
 }
@@ -95,7 +95,7 @@ func BenchmarkHasMiss(b *testing.B) {
 func BenchmarkSetExpiry(b *testing.B) {
 	benchEach(b, func(b *testing.B, n int, c *Cache) {
 		for i := range b.N {
-			c.SetExpiry(testKey(scattered(i, n)), benchOrders[1].expiry(i+n))
+			c.setExpiry(testKey(scattered(i, n)), benchOrders[1].expiry(i+n))
 		}
 	})
 }
@@ -108,7 +108,7 @@ func BenchmarkDelete(b *testing.B) {
 // BenchmarkDeleteFirst empties full caches in order of expiry, as a flush does.
 func BenchmarkDeleteFirst(b *testing.B) {
 	benchDrain(b, func(c *Cache, _, _ int) {
-		k, _, _ := c.First()
+		k, _, _ := c.first()
 		c.Delete(k)
 	})
 }
@@ -138,9 +138,9 @@ func BenchmarkChurn(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				k, _, _ := c.First()
+				k, _, _ := c.first()
 				c.Delete(k)
-				c.Put(testKey(uint64(n+i)), benchOrders[0].expiry(n+i), value[:benchValue+i%64])
+				c.put(testKey(uint64(n+i)), benchOrders[0].expiry(n+i), value[:benchValue+i%64])
 				c.Has(testKey(uint64(i + n/2)))
 			}
 		})
@@ -191,14 +191,14 @@ func BenchmarkPause(b *testing.B) {
 		for range 4 {
 			c := New()
 			c.seed = seed
-			put.round(func(i int) { c.Put(testKey(uint64(i)), benchOrders[1].expiry(i), value) })
+			put.round(func(i int) { c.put(testKey(uint64(i)), benchOrders[1].expiry(i), value) })
 			churn.round(func(i int) {
-				k, _, _ := c.First()
+				k, _, _ := c.first()
 				c.Delete(k)
-				c.Put(testKey(uint64(n+i)), math.MaxInt64, value)
+				c.put(testKey(uint64(n+i)), math.MaxInt64, value)
 			})
 			drain.round(func(int) {
-				k, _, _ := c.First()
+				k, _, _ := c.first()
 				c.Delete(k)
 			})
 			runtime.GC()

@@ -12,7 +12,7 @@
 //	+-----------+                    | E | F |  ...          +---------------+
 //	   ...                           +---+---+                    ...
 //
-// A record is an entry's key, expiry and value in one piece. Records lie in slabs by size class, so there is no Go pointer
+// A record is an entry's key and value in one piece. Records lie in slabs by size class, so there is no Go pointer
 // for the collector to follow but one for each slab of 16 KiB. Each class is dense: what a removal frees is filled with the
 // class's last record, so memory is given back as entries go, without compaction. The index is a linear hash table that
 // grows and shrinks by one bucket at a time. The heap's arrays are segmented. So no operation does work in proportion to
@@ -44,20 +44,30 @@ type Cache struct {
 
 // New returns an empty cache.
 func New() *Cache {
-	c := &Cache{seed: maphash.MakeSeed(), index: newIndex()}
-	c.order = newHeap(&c.records)
+	c := &Cache{seed: maphash.MakeSeed()}
+	c.Clear()
 	return c
 }
 
-// Put stores a copy of value under k and wipes what was there. expiry is in seconds; math.MaxInt64 never expires.
+// Entry names an entry. It is good until the next Put, Remove or Delete.
+type Entry ref
+
+// Put stores a copy of value under k and wipes what was there. expiry is in seconds; math.MaxInt64 never expires. tag is a
+// number for the caller to keep with the entry.
 //
 // A value longer than MaxValue is not stored, nor is one when the cache already holds 33 million of its size; what was
 // under k is gone nevertheless.
-func (c *Cache) Put(k Key, expiry int64, value []byte) (replaced bool) {
+func (c *Cache) Put(k Key, expiry int64, value []byte, tag uint32) (replaced bool) {
 	key := k.pack()
 	hash := hashKey(c.seed, key[:])
 	old, replaced := c.find(hash, &key)
 	if replaced {
+		if rec := c.records.at(old); len(value) <= MaxValue && len(rec) == slotSize(len(value)) {
+			rec.fill(&key, value, tag)
+			clear(rec[offValue+len(value):])
+			c.order.update(rec.heapPos(), expiry)
+			return true
+		}
 		c.remove(hash, old)
 	}
 	if len(value) > MaxValue {
@@ -68,68 +78,92 @@ func (c *Cache) Put(k Key, expiry int64, value []byte) (replaced bool) {
 		return replaced
 	}
 	rec := c.records.at(r)
-	rec.fill(expiry, &key, value)
+	rec.fill(&key, value, tag)
 	c.size += len(rec) + bookkeeping
 	c.index.insert(uint32(hash), r)
 	c.order.push(expiry, r)
 	return replaced
 }
 
-// Get appends the value to dst.
-func (c *Cache) Get(dst []byte, k Key) (value []byte, expiry int64, ok bool) {
-	_, r, ok := c.lookup(&k)
+// Find returns the entry under k.
+func (c *Cache) Find(k *Key) (e Entry, ok bool) {
+	key := k.pack()
+	r, ok := c.find(hashKey(c.seed, key[:]), &key)
+	return Entry(r), ok
+}
+
+// Get appends the value under k to dst.
+func (c *Cache) Get(dst []byte, k Key) (value []byte, ok bool) {
+	e, ok := c.Find(&k)
 	if !ok {
-		return dst, 0, false
+		return dst, false
 	}
-	rec := c.records.at(r)
-	return append(dst, rec.value()...), rec.expiry(), true
+	return append(dst, c.Value(e)...), true
 }
 
 // Has reports whether there is an entry under k.
 func (c *Cache) Has(k Key) bool {
-	_, _, ok := c.lookup(&k)
+	_, ok := c.Find(&k)
 	return ok
 }
 
-// SetExpiry gives an entry a new expiry and reports whether there is one. Among entries of equal expiry it now is the last,
-// as if it had just been added.
-func (c *Cache) SetExpiry(k Key, expiry int64) bool {
-	_, r, ok := c.lookup(&k)
-	if ok {
-		rec := c.records.at(r)
-		rec.setExpiry(expiry)
-		c.order.update(rec.heapPos(), expiry)
-	}
-	return ok
-}
-
-// Delete removes an entry, wipes its bytes, and reports whether there was one.
+// Delete removes the entry under k and reports whether there was one.
 func (c *Cache) Delete(k Key) bool {
-	hash, r, ok := c.lookup(&k)
+	e, ok := c.Find(&k)
 	if ok {
-		c.remove(hash, r)
+		c.Remove(e)
 	}
 	return ok
 }
 
 // First returns the entry that expires first; among several, the one added first.
-func (c *Cache) First() (k Key, expiry int64, ok bool) {
+func (c *Cache) First() (e Entry, expiry int64, ok bool) {
 	if c.Len() == 0 {
-		return Key{}, 0, false
+		return 0, 0, false
 	}
-	rec := c.records.at(c.order.first())
-	return unpackKey(rec.key()), rec.expiry(), true
+	return Entry(c.order.first()), c.order.ranks.at(0).expiry, true
+}
+
+// Key returns the key of an entry.
+func (c *Cache) Key(e Entry) Key { return unpackKey(c.records.at(ref(e)).key()) }
+
+// Value returns the value of an entry: the cache's own bytes, to be read as long as e is good.
+func (c *Cache) Value(e Entry) []byte { return c.records.at(ref(e)).value() }
+
+// Tag returns the number that is kept with an entry.
+func (c *Cache) Tag(e Entry) uint32 { return c.records.at(ref(e)).tag() }
+
+// SetTag keeps another number with an entry.
+func (c *Cache) SetTag(e Entry, tag uint32) { c.records.at(ref(e)).setTag(tag) }
+
+// Remove removes an entry and wipes its bytes.
+func (c *Cache) Remove(e Entry) { c.remove(c.hashOf(ref(e)), ref(e)) }
+
+// SetExpiry gives an entry a new expiry. Among entries of equal expiry it now is the last, as if it had just been added.
+func (c *Cache) SetExpiry(e Entry, expiry int64) {
+	c.order.update(c.records.at(ref(e)).heapPos(), expiry)
+}
+
+// Clear removes all entries at once, which takes no longer than removing one. Their bytes are wiped by the function that it
+// returns, which needs no lock.
+func (c *Cache) Clear() (wipe func()) {
+	old := c.records
+	*c = Cache{seed: c.seed, index: newIndex()}
+	c.order = newHeap(&c.records)
+	return old.wipe
 }
 
 // Len returns the number of entries.
 func (c *Cache) Len() int { return c.order.len() }
 
 // Size returns the bytes that the entries take: values, keys and bookkeeping, each record rounded up to its slot. It goes
-// up with each Put and down with each Delete; room kept for growth is not in it.
+// up with each Put and down with each Remove; room kept for growth is not in it.
 func (c *Cache) Size() int { return c.size }
 
 // SizeOf returns by how much an entry with a value of n bytes, at most MaxValue, adds to Size.
-func SizeOf(n int) int { return classSize(classOf(offValue+n)) + bookkeeping }
+func SizeOf(n int) int { return slotSize(n) + bookkeeping }
+
+func slotSize(n int) int { return classSize(classOf(offValue + n)) }
 
 // Next returns the entry at cursor and the cursor of the one after it. Start with 0; ok is false at the end.
 //
@@ -143,13 +177,6 @@ func (c *Cache) Next(cursor uint64) (k Key, next uint64, ok bool) {
 		return Key{}, 0, false
 	}
 	return unpackKey(c.records.at(r).key()), place + 1, true
-}
-
-func (c *Cache) lookup(k *Key) (hash uint64, r ref, ok bool) {
-	key := k.pack()
-	hash = hashKey(c.seed, key[:])
-	r, ok = c.find(hash, &key)
-	return hash, r, ok
 }
 
 func (c *Cache) find(hash uint64, key *packedKey) (ref, bool) {

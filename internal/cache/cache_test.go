@@ -21,6 +21,36 @@ func testKey(n uint64) Key {
 	return k
 }
 
+// What tests ask of a cache by key.
+
+func (c *Cache) put(k Key, expiry int64, value []byte) (replaced bool) {
+	return c.Put(k, expiry, value, uint32(expiry))
+}
+
+func (c *Cache) get(dst []byte, k Key) (value []byte, expiry int64, ok bool) {
+	e, ok := c.Find(&k)
+	if !ok {
+		return dst, 0, false
+	}
+	return append(dst, c.Value(e)...), c.order.ranks.at(c.records.at(ref(e)).heapPos()).expiry, true
+}
+
+func (c *Cache) setExpiry(k Key, expiry int64) bool {
+	e, ok := c.Find(&k)
+	if ok {
+		c.SetExpiry(e, expiry)
+	}
+	return ok
+}
+
+func (c *Cache) first() (k Key, expiry int64, ok bool) {
+	e, expiry, ok := c.First()
+	if !ok {
+		return Key{}, 0, false
+	}
+	return c.Key(e), expiry, true
+}
+
 // put is one Put of a table.
 type put struct {
 	key    uint64
@@ -44,9 +74,9 @@ func TestFirst(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := New()
 			for _, p := range tc.puts {
-				c.Put(testKey(p.key), p.expiry, nil)
+				c.put(testKey(p.key), p.expiry, nil)
 			}
-			if k, _, ok := c.First(); !ok || k != testKey(tc.want) {
+			if k, _, ok := c.first(); !ok || k != testKey(tc.want) {
 				t.Errorf("First: %v %v, want %v", k, ok, testKey(tc.want))
 			}
 		})
@@ -55,14 +85,14 @@ func TestFirst(t *testing.T) {
 
 func TestSetExpiryMovesBehindTies(t *testing.T) {
 	c := New()
-	c.Put(testKey(1), 10, nil)
-	c.Put(testKey(2), 10, nil)
-	c.SetExpiry(testKey(1), 10)
-	if k, _, _ := c.First(); k != testKey(2) {
+	c.put(testKey(1), 10, nil)
+	c.put(testKey(2), 10, nil)
+	c.setExpiry(testKey(1), 10)
+	if k, _, _ := c.first(); k != testKey(2) {
 		t.Error("the entry set last is first")
 	}
-	c.SetExpiry(testKey(1), 9)
-	if k, expiry, _ := c.First(); k != testKey(1) || expiry != 9 {
+	c.setExpiry(testKey(1), 9)
+	if k, expiry, _ := c.first(); k != testKey(1) || expiry != 9 {
 		t.Error("the entry that expires first is not first")
 	}
 }
@@ -70,13 +100,13 @@ func TestSetExpiryMovesBehindTies(t *testing.T) {
 func TestEmpty(t *testing.T) {
 	c := New()
 	k := testKey(1)
-	if c.Has(k) || c.Delete(k) || c.SetExpiry(k, 1) || c.Len() != 0 || c.Size() != 0 {
+	if c.Has(k) || c.Delete(k) || c.setExpiry(k, 1) || c.Len() != 0 || c.Size() != 0 {
 		t.Error("an empty cache has something")
 	}
-	if v, _, ok := c.Get([]byte("x"), k); ok || string(v) != "x" {
+	if v, _, ok := c.get([]byte("x"), k); ok || string(v) != "x" {
 		t.Error("Get found something")
 	}
-	if _, _, ok := c.First(); ok {
+	if _, _, ok := c.first(); ok {
 		t.Error("First found something")
 	}
 	if _, _, ok := c.Next(0); ok {
@@ -86,14 +116,14 @@ func TestEmpty(t *testing.T) {
 
 func TestPutCopies(t *testing.T) {
 	c, value := New(), []byte("secret")
-	c.Put(testKey(1), 1, value)
+	c.put(testKey(1), 1, value)
 	clear(value)
-	got, _, _ := c.Get(nil, testKey(1))
+	got, _, _ := c.get(nil, testKey(1))
 	if string(got) != "secret" {
 		t.Fatalf("got %q", got)
 	}
 	clear(got)
-	if got, _, _ := c.Get(nil, testKey(1)); string(got) != "secret" {
+	if got, _, _ := c.get(nil, testKey(1)); string(got) != "secret" {
 		t.Fatal("Get gave the cache's own bytes")
 	}
 }
@@ -101,20 +131,20 @@ func TestPutCopies(t *testing.T) {
 func TestMaxValue(t *testing.T) {
 	c := New()
 	value := bytes.Repeat([]byte{1}, MaxValue+1)
-	c.Put(testKey(1), 1, value[:MaxValue])
-	if got, _, _ := c.Get(nil, testKey(1)); !bytes.Equal(got, value[:MaxValue]) {
+	c.put(testKey(1), 1, value[:MaxValue])
+	if got, _, _ := c.get(nil, testKey(1)); !bytes.Equal(got, value[:MaxValue]) {
 		t.Error("the longest value does not come back")
 	}
-	if replaced := c.Put(testKey(1), 1, value); !replaced || c.Has(testKey(1)) || c.Len() != 0 || c.Size() != 0 {
+	if replaced := c.put(testKey(1), 1, value); !replaced || c.Has(testKey(1)) || c.Len() != 0 || c.Size() != 0 {
 		t.Error("a value too long was stored, or left the old one")
 	}
 }
 
 func TestFullClass(t *testing.T) {
 	c := New()
-	c.Put(testKey(1), 1, []byte("x"))
+	c.put(testKey(1), 1, []byte("x"))
 	c.records.classes[0].n = classSlots
-	if c.Put(testKey(2), 1, []byte("y")); c.Has(testKey(2)) || c.Len() != 1 {
+	if c.put(testKey(2), 1, []byte("y")); c.Has(testKey(2)) || c.Len() != 1 {
 		t.Error("a full class took a record more")
 	}
 }
@@ -127,12 +157,13 @@ func TestWiped(t *testing.T) {
 		rid  func(c *Cache, k Key)
 	}{
 		{"delete", func(c *Cache, k Key) { c.Delete(k) }},
-		{"replace by a shorter one of the same class", func(c *Cache, k Key) { c.Put(k, 1, make([]byte, len(secret)-2)) }},
-		{"replace by one of another class", func(c *Cache, k Key) { c.Put(k, 1, make([]byte, 5000)) }},
-		{"replace by one too long", func(c *Cache, k Key) { c.Put(k, 1, make([]byte, MaxValue+1)) }},
+		{"replace by a shorter one of the same class", func(c *Cache, k Key) { c.put(k, 1, make([]byte, len(secret)-2)) }},
+		{"replace by one of another class", func(c *Cache, k Key) { c.put(k, 1, make([]byte, 5000)) }},
+		{"replace by one too long", func(c *Cache, k Key) { c.put(k, 1, make([]byte, MaxValue+1)) }},
+		{"clear", func(c *Cache, _ Key) { c.Clear()() }},
 		{"delete all", func(c *Cache, k Key) {
 			c.Delete(k)
-			for n, _, ok := c.First(); ok; n, _, ok = c.First() {
+			for n, _, ok := c.first(); ok; n, _, ok = c.first() {
 				c.Delete(n)
 			}
 		}},
@@ -147,7 +178,7 @@ func TestWiped(t *testing.T) {
 					if i == others/2 {
 						value = secret
 					}
-					c.Put(testKey(uint64(i)), 1, value)
+					c.put(testKey(uint64(i)), 1, value)
 				}
 				had = append(had, slabs(c)...)
 				tc.rid(c, testKey(uint64(others/2)))
@@ -194,7 +225,7 @@ func TestMemoryFollowsEntries(t *testing.T) {
 		name string
 		next func(c *Cache, i int) Key
 	}{
-		{"by expiry", func(c *Cache, _ int) Key { k, _, _ := c.First(); return k }},
+		{"by expiry", func(c *Cache, _ int) Key { k, _, _ := c.first(); return k }},
 		{"as added", func(_ *Cache, i int) Key { return testKey(uint64(i)) }},
 		{"last first", func(_ *Cache, i int) Key { return testKey(uint64(n - 1 - i)) }},
 		{"scattered", func(_ *Cache, i int) Key { return testKey(scattered(i, n)) }},
@@ -202,7 +233,7 @@ func TestMemoryFollowsEntries(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c, r, value := New(), newRand(5), make([]byte, 300)
 			for i := range n {
-				c.Put(testKey(uint64(i)), r.Int64N(n), value[:120+r.IntN(180)])
+				c.put(testKey(uint64(i)), r.Int64N(n), value[:120+r.IntN(180)])
 				checkSlack(t, c)
 			}
 			for i := range n {
@@ -241,7 +272,7 @@ func TestPerEntryCost(t *testing.T) {
 	c, value := New(), make([]byte, 126)
 	const n = 50000
 	for i := range n {
-		c.Put(testKey(uint64(i)), int64(i), value)
+		c.put(testKey(uint64(i)), int64(i), value)
 	}
 	if per := allocated(c) / n; per > 220 {
 		t.Errorf("%d bytes for each entry of 126", per)
@@ -258,7 +289,7 @@ func TestNextUnderMutation(t *testing.T) {
 		{"nothing", func(*Cache, int) {}},
 		{"grow", func(c *Cache, i int) {
 			for j := 0; j < 20 && i < 1000; j++ { // bounded, or the iteration would run after the new ones
-				c.Put(testKey(uint64(10000+20*i+j)), 1, make([]byte, 100))
+				c.put(testKey(uint64(10000+20*i+j)), 1, make([]byte, 100))
 			}
 		}},
 		{"shrink", func(c *Cache, i int) {
@@ -268,15 +299,15 @@ func TestNextUnderMutation(t *testing.T) {
 		}},
 		{"churn", func(c *Cache, i int) {
 			c.Delete(testKey(uint64(1000 + i)))
-			c.Put(testKey(uint64(10000+i)), 1, make([]byte, i%300))
+			c.put(testKey(uint64(10000+i)), 1, make([]byte, i%300))
 		}},
-		{"replace", func(c *Cache, i int) { c.Put(testKey(uint64(i)), int64(i), make([]byte, i%700)) }},
-		{"set expiry", func(c *Cache, i int) { c.SetExpiry(testKey(uint64(i)), int64(-i)) }},
+		{"replace", func(c *Cache, i int) { c.put(testKey(uint64(i)), int64(i), make([]byte, i%700)) }},
+		{"set expiry", func(c *Cache, i int) { c.setExpiry(testKey(uint64(i)), int64(-i)) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := New()
 			for i := range 6000 {
-				c.Put(testKey(uint64(i)), 1, make([]byte, 100))
+				c.put(testKey(uint64(i)), 1, make([]byte, 100))
 			}
 			seen, i := map[Key]int{}, 0
 			for k, cursor, ok := c.Next(0); ok; k, cursor, ok = c.Next(cursor) {
@@ -302,14 +333,14 @@ func TestNextUnderMutation(t *testing.T) {
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	c, value, n := New(), make([]byte, 126), uint64(0)
 	for ; n < 5000; n++ {
-		c.Put(testKey(n), int64(n), value)
+		c.put(testKey(n), int64(n), value)
 	}
 	dst := make([]byte, 0, 126)
 	allocs := testing.AllocsPerRun(2000, func() {
-		k, _, _ := c.First()
+		k, _, _ := c.first()
 		c.Get(dst, k)
 		c.Delete(k)
-		c.Put(testKey(n), int64(n), value)
+		c.put(testKey(n), int64(n), value)
 		n++
 	})
 	if allocs != 0 {

@@ -30,13 +30,13 @@ func TestKeysDiffer(t *testing.T) {
 		for n := range 33 {
 			k, _ := MakeKey(version, make([]byte, n))
 			keys = append(keys, k)
-			if c.Put(k, 1, []byte{byte(n), byte(version)}) {
+			if c.put(k, 1, []byte{byte(n), byte(version)}) {
 				t.Fatalf("version %x, %d zero bytes: replaced another entry", version, n)
 			}
 		}
 	}
 	for _, k := range keys {
-		if v, _, ok := c.Get(nil, k); !ok || v[0] != k.Len || v[1] != byte(k.Version) {
+		if v, _, ok := c.get(nil, k); !ok || v[0] != k.Len || v[1] != byte(k.Version) {
 			t.Errorf("%v: got %x, %v", k, v, ok)
 		}
 	}

@@ -19,12 +19,13 @@ type modelEntry struct {
 	expiry int64
 	seq    int
 	value  []byte
+	tag    uint32
 }
 
 func (m *model) put(k Key, expiry int64, value []byte) (replaced bool) {
 	_, replaced = m.entries[k]
 	m.seq++
-	m.entries[k] = modelEntry{expiry, m.seq, bytes.Clone(value)}
+	m.entries[k] = modelEntry{expiry, m.seq, bytes.Clone(value), uint32(expiry)}
 	return replaced
 }
 
@@ -32,7 +33,7 @@ func (m *model) setExpiry(k Key, expiry int64) bool {
 	e, ok := m.entries[k]
 	if ok {
 		m.seq++
-		m.entries[k] = modelEntry{expiry, m.seq, e.value}
+		m.entries[k] = modelEntry{expiry, m.seq, e.value, e.tag}
 	}
 	return ok
 }
@@ -72,15 +73,25 @@ func newTwin(t failer) *twin {
 
 func (w *twin) put(k Key, expiry int64, value []byte) {
 	w.Helper()
-	if got, want := w.c.Put(k, expiry, value), w.m.put(k, expiry, value); got != want {
+	if got, want := w.c.put(k, expiry, value), w.m.put(k, expiry, value); got != want {
 		w.Fatalf("Put replaced: %v, want %v", got, want)
 	}
 }
 
 func (w *twin) setExpiry(k Key, expiry int64) {
 	w.Helper()
-	if got, want := w.c.SetExpiry(k, expiry), w.m.setExpiry(k, expiry); got != want {
+	if got, want := w.c.setExpiry(k, expiry), w.m.setExpiry(k, expiry); got != want {
 		w.Fatalf("SetExpiry: %v, want %v", got, want)
+	}
+}
+
+func (w *twin) setTag(k Key, tag uint32) {
+	w.Helper()
+	if e, ok := w.c.Find(&k); ok {
+		w.c.SetTag(e, tag)
+		m := w.m.entries[k]
+		m.tag = tag
+		w.m.entries[k] = m
 	}
 }
 
@@ -94,10 +105,18 @@ func (w *twin) delete(k Key) {
 func (w *twin) get(k Key) {
 	w.Helper()
 	want, ok := w.m.entries[k]
-	value, expiry, got := w.c.Get([]byte("dst"), k)
+	value, expiry, got := w.c.get([]byte("dst"), k)
 	if got != ok || w.c.Has(k) != ok || expiry != want.expiry || !bytes.Equal(value, append([]byte("dst"), want.value...)) {
-		w.Fatalf("Get: %d bytes, expiry %d, %v; want %d bytes, %d, %v", len(value), expiry, got, len(want.value)+3, want.expiry, ok)
+		w.Fatalf("get: %d bytes, expiry %d, %v; want %d bytes, %d, %v", len(value), expiry, got, len(want.value)+3, want.expiry, ok)
 	}
+	if e, _ := w.c.Find(&k); ok && w.c.Tag(e) != want.tag {
+		w.Fatalf("tag %d, want %d", w.c.Tag(e), want.tag)
+	}
+}
+
+func (w *twin) clear() {
+	w.c.Clear()()
+	clear(w.m.entries)
 }
 
 func (w *twin) deleteFirst() {
@@ -130,7 +149,7 @@ func (w *twin) checkFirst() {
 	if w.c.Len() != len(w.m.entries) {
 		w.Fatalf("Len: %d, want %d", w.c.Len(), len(w.m.entries))
 	}
-	k, expiry, ok := w.c.First()
+	k, expiry, ok := w.c.first()
 	if wk, we, wok := w.m.first(); k != wk || expiry != we || ok != wok {
 		w.Fatalf("First: %v %d %v, want %v %d %v", k, expiry, ok, wk, we, wok)
 	}
@@ -143,7 +162,7 @@ func (w *twin) checkStructure() {
 	for pos := range c.Len() {
 		r := *c.order.refs.at(pos)
 		rec := c.records.at(r)
-		if rec.heapPos() != pos || rec.expiry() != c.order.ranks.at(pos).expiry {
+		if rec.heapPos() != pos {
 			w.Fatalf("record %x disagrees with heap position %d", r, pos)
 		}
 		if pos > 0 && c.order.ranks.at(pos).before(*c.order.ranks.at((pos - 1) / 4)) {
@@ -210,8 +229,10 @@ func TestModel(t *testing.T) {
 			},
 			"get":       func(t *rapid.T) { w.get(key.Draw(t, "key")) },
 			"setExpiry": func(t *rapid.T) { w.setExpiry(key.Draw(t, "key"), expiry.Draw(t, "expiry")) },
+			"setTag":    func(t *rapid.T) { w.setTag(key.Draw(t, "key"), rapid.Uint32().Draw(t, "tag")) },
 			"delete":    func(t *rapid.T) { w.delete(key.Draw(t, "key")) },
 			"evict":     func(t *rapid.T) { w.deleteFirst() },
+			"clear":     func(t *rapid.T) { w.clear() },
 			"":          func(t *rapid.T) { w.check() },
 		})
 	})
@@ -239,7 +260,7 @@ func TestModelLarge(t *testing.T) {
 		}
 	}
 	for w.c.Len() > 0 {
-		k, _, _ := w.c.First()
+		k, _, _ := w.c.first()
 		w.delete(k)
 	}
 	w.check()

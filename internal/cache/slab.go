@@ -8,21 +8,19 @@ import (
 // A record is one entry, packed; numbers are little endian. It lies at the start of a slot of its size class, and the rest
 // of the slot is zero.
 //
-//	 0   4   uint32   position in the heap
-//	 4   8   int64    expiry, seconds
-//	12   3   uint24   length of the value
-//	15   1   uint8    length of the session id  \
-//	16   2   uint16   version, big endian        > the packed key
-//	18  32            session id, zero padded   /
-//	50   n            value
-//
-// The expiry is in the heap too: there it orders, here a lookup finds it without another cache miss.
+//	 0   4   uint32   position in the heap, where the expiry is
+//	 4   4   uint32   tag
+//	 8   3   uint24   length of the value
+//	11   1   uint8    length of the session id  \
+//	12   2   uint16   version, big endian        > the packed key
+//	14  32            session id, zero padded   /
+//	46   n            value
 const (
-	offHeap   = 0
-	offExpiry = 4
-	offLen    = 12
-	offKey    = 15
-	offValue  = offKey + len(packedKey{})
+	offHeap  = 0
+	offTag   = 4
+	offLen   = 8
+	offKey   = 11
+	offValue = offKey + len(packedKey{})
 )
 
 type record []byte
@@ -30,10 +28,8 @@ type record []byte
 func (r record) heapPos() int       { return int(binary.LittleEndian.Uint32(r[offHeap:])) }
 func (r record) setHeapPos(pos int) { binary.LittleEndian.PutUint32(r[offHeap:], uint32(pos)) }
 
-func (r record) expiry() int64 { return int64(binary.LittleEndian.Uint64(r[offExpiry:])) }
-func (r record) setExpiry(t int64) {
-	binary.LittleEndian.PutUint64(r[offExpiry:], uint64(t))
-}
+func (r record) tag() uint32       { return binary.LittleEndian.Uint32(r[offTag:]) }
+func (r record) setTag(tag uint32) { binary.LittleEndian.PutUint32(r[offTag:], tag) }
 
 func (r record) key() []byte { return r[offKey:offValue] }
 
@@ -42,8 +38,8 @@ func (r record) value() []byte {
 	return r[offValue:][:n]
 }
 
-func (r record) fill(expiry int64, key *packedKey, value []byte) {
-	r.setExpiry(expiry)
+func (r record) fill(key *packedKey, value []byte, tag uint32) {
+	r.setTag(tag)
 	n := len(value)
 	r[offLen], r[offLen+1], r[offLen+2] = byte(n), byte(n>>8), byte(n>>16)
 	copy(r[offKey:], key[:])
@@ -152,6 +148,17 @@ func (s *store) free(r ref) (from ref, moved bool) {
 		s.classes[c] = nil
 	}
 	return last, last != r
+}
+
+// wipe wipes all slots.
+func (s *store) wipe() {
+	for _, cl := range s.classes {
+		if cl != nil {
+			for i := range cl.slabs.len {
+				clear(*cl.slabs.at(i))
+			}
+		}
+	}
 }
 
 // reserve makes room for one slot more. Only the first slab starts small and doubles.
