@@ -33,10 +33,10 @@ func checkSecret(part string, b []byte) error {
 // patterned reports whether b follows a pattern: one repeated byte, a repeated
 // word, counting up or down. Unfilled buffers and keys from examples do.
 //
-// In each of these the steps from byte to byte repeat with a period of at most
-// half the length. In 32 random bytes they do with probability below 2^-115.
+// In each of these the steps from byte to byte repeat, and at least 7 of them can
+// be compared. In random bytes all of those agree with probability below 2^-50.
 func patterned(b []byte) bool {
-	for period := 1; period <= len(b)/2; period++ {
+	for period := 1; period+8 <= len(b); period++ {
 		if stepsRepeat(b, period) {
 			return true
 		}
