@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -60,7 +61,13 @@ type daemon struct {
 // start starts a program. Its output is shown if the test fails.
 func start(t testing.TB, path string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: exec.Command(path, args...), ended: make(chan struct{}), more: make(chan struct{})}
+	return launch(t, exec.Command(path, args...))
+}
+
+// launch is start for a command that was prepared.
+func launch(t testing.TB, cmd *exec.Cmd) *daemon {
+	t.Helper()
+	d := &daemon{cmd: cmd, ended: make(chan struct{}), more: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d, d
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -70,13 +77,24 @@ func start(t testing.TB, path string, args ...string) *daemon {
 		close(d.ended)
 	}()
 	t.Cleanup(func() {
-		d.cmd.Process.Kill()
-		<-d.ended
+		d.kill()
 		if t.Failed() {
 			t.Logf("%v\n%s", d.cmd, d.output())
 		}
 	})
 	return d
+}
+
+// kill ends the program, if it still runs.
+func (d *daemon) kill() {
+	d.cmd.Process.Kill()
+	<-d.ended
+}
+
+// terminate asks the program to end, with the processes that it has started.
+func (d *daemon) terminate() {
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	<-d.ended
 }
 
 // Write takes what the program prints.
