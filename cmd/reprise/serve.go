@@ -24,7 +24,11 @@ type serveFlags struct {
 	noTickets bool
 	cacheSize int
 	timeout   time.Duration
-	contextID string
+
+	keyFiles         []string
+	keyFormat        string
+	contextID        string
+	acceptContextIDs []string
 }
 
 func newServe() *cobra.Command {
@@ -40,21 +44,29 @@ its connection, so that the next request, a reload, makes a new handshake.
   GET /stats  the statistics of all
 
 Both are HTML, or JSON with ?format=json or Accept: application/json. Without
---cert a certificate for localhost is made in memory. SIGINT and SIGTERM end it.`,
+--cert a certificate for localhost is made in memory. SIGINT and SIGTERM end it.
+
+With --ticket-keys sessions resume at other servers under the same keys too, if
+the session id context is theirs, and theirs here. The files are read again when
+they change and on SIGHUP; if one is broken the last good keys stay in use.`,
 		Example: `  reprise serve
-  reprise serve --listen :8443 --cert cert.pem --key key.pem --no-tickets`,
+  reprise serve --listen :8443 --cert cert.pem --key key.pem --no-tickets
+  reprise serve --ticket-keys keys --ticket-format haproxy80 --context-id haproxy`,
 		Args: arguments(0, "flags only"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, &flags) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&flags.listen, "listen", "127.0.0.1:8443", "`address` to listen on, port 0 for any")
+	f.StringVar(&flags.listen, "listen", "127.0.0.1:8443", "`address` to listen on")
 	f.StringVar(&flags.cert, "cert", "", "PEM `file` of the certificate and its chain")
 	f.StringVar(&flags.key, "key", "", "PEM `file` of its key")
-	f.BoolVar(&flags.noTickets, "no-tickets", false, "keep sessions in the cache; clients get a handle, no ticket")
+	f.BoolVar(&flags.noTickets, "no-tickets", false, "keep sessions in the cache; clients get a handle")
 	f.IntVar(&flags.cacheSize, "cache-size", reprise.DefaultCacheSize, "cache `n` sessions at most, -1 for no limit")
 	f.DurationVar(&flags.timeout, "timeout", reprise.DefaultTimeout, "how long a session may be resumed")
-	f.StringVar(&flags.contextID, "context-id", "", "session id context, at most 32 bytes of `text`")
+	f.StringSliceVar(&flags.keyFiles, "ticket-keys", nil, "`file` of ticket keys, or several; the first encrypts")
+	f.StringVar(&flags.keyFormat, "ticket-format", "", "`form` of these files, such as nginx80 or haproxy48")
+	f.StringVar(&flags.contextID, "context-id", "", "session id context: up to 32 bytes of `text`, or hex:DIGITS")
+	f.StringSliceVar(&flags.acceptContextIDs, "accept-context-id", nil, "accept sessions of this context too: `text` likewise")
 	return cmd
 }
 
@@ -66,14 +78,22 @@ func serve(cmd *cobra.Command, flags *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	m, err := reprise.New(reprise.Config{
-		CacheSize: flags.cacheSize, Timeout: flags.timeout,
-		ContextID: []byte(flags.contextID), NoTickets: flags.noTickets,
-	})
+	keys, err := flags.ticketKeys(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer keys.close()
+	config, err := flags.config()
+	if err != nil {
+		return err
+	}
+	config.Tickets = keys.sealer()
+	m, err := reprise.New(config)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	defer keys.follow(cmd)()
 	srv := &http.Server{
 		Handler:           newPages(m),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}},
@@ -146,10 +166,18 @@ func (f *serveFlags) check() error {
 		return usagef("--cache-size %d is neither a number of sessions nor -1 for no limit", f.cacheSize)
 	case f.timeout < time.Second || f.timeout > 7*24*time.Hour:
 		return usagef("--timeout %v is not between a second and seven days", f.timeout)
-	case len(f.contextID) > reprise.MaxSessionIDContextLength:
-		return usagef("--context-id is %d bytes long, at most %d", len(f.contextID), reprise.MaxSessionIDContextLength)
 	}
-	return nil
+	return f.checkTickets()
+}
+
+// config is the configuration of a Manager, but for its ticket keys.
+func (f *serveFlags) config() (c reprise.Config, err error) {
+	c = reprise.Config{CacheSize: f.cacheSize, Timeout: f.timeout, NoTickets: f.noTickets}
+	if c.ContextID, err = parseContextID("--context-id", f.contextID); err != nil {
+		return c, err
+	}
+	c.AcceptContextIDs, err = f.acceptedContextIDs()
+	return c, err
 }
 
 // certificate loads the certificate, or makes one.
