@@ -1,6 +1,7 @@
 package ticket
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -109,12 +110,21 @@ type cbcBox struct {
 	name    [keyNameSize]byte
 	block   cipher.Block
 	hmacKey []byte
-	macs    sync.Pool // of *mac: HMAC states, keyed
+	spare   sync.Pool // of *cbcState
 }
 
-type mac struct {
-	hash.Hash
-	sum [sha256.Size]byte
+// cbcState is what one call of seal or open needs, keyed: to make it anew takes
+// as long as a short ticket.
+type cbcState struct {
+	mac      hash.Hash
+	sum      [sha256.Size]byte
+	enc, dec cbcMode
+}
+
+// cbcMode is what CBC modes of crypto/cipher are; crypto/tls relies on it too.
+type cbcMode interface {
+	cipher.BlockMode
+	SetIV([]byte)
 }
 
 func newCBC(name [keyNameSize]byte, aesKey, hmacKey []byte) *cbcBox {
@@ -122,7 +132,27 @@ func newCBC(name [keyNameSize]byte, aesKey, hmacKey []byte) *cbcBox {
 	if err != nil {
 		panic("ticket: " + err.Error()) // the length was checked
 	}
-	return &cbcBox{name: name, block: block, hmacKey: append([]byte(nil), hmacKey...)}
+	return &cbcBox{name: name, block: block, hmacKey: bytes.Clone(hmacKey)}
+}
+
+// state returns a state, to be put back.
+func (b *cbcBox) state() *cbcState {
+	if s, ok := b.spare.Get().(*cbcState); ok {
+		return s
+	}
+	var iv [aes.BlockSize]byte
+	return &cbcState{
+		mac: hmac.New(sha256.New, b.hmacKey),
+		enc: cipher.NewCBCEncrypter(b.block, iv[:]).(cbcMode),
+		dec: cipher.NewCBCDecrypter(b.block, iv[:]).(cbcMode),
+	}
+}
+
+// sign leaves the HMAC of a ticket in s.sum.
+func (s *cbcState) sign(signed []byte) []byte {
+	s.mac.Reset()
+	s.mac.Write(signed)
+	return s.mac.Sum(s.sum[:0])
 }
 
 // seal implements box.
@@ -136,10 +166,11 @@ func (b *cbcBox) seal(session []byte) []byte {
 	for i := copy(body, session); i < len(body); i++ {
 		body[i] = byte(pad)
 	}
-	cipher.NewCBCEncrypter(b.block, iv).CryptBlocks(body, body)
-	m := b.mac(ticket)
-	defer b.macs.Put(m)
-	return append(ticket, m.sum[:]...)
+	s := b.state()
+	defer b.spare.Put(s)
+	s.enc.SetIV(iv)
+	s.enc.CryptBlocks(body, body)
+	return append(ticket, s.sign(ticket)...)
 }
 
 // open implements box, in libssl's order: the length, the MAC, and only then
@@ -150,10 +181,9 @@ func (b *cbcBox) open(ticket []byte) ([]byte, error) {
 		return nil, ErrForged
 	}
 	signed, tag := ticket[:len(ticket)-sha256.Size], ticket[len(ticket)-sha256.Size:]
-	m := b.mac(signed)
-	authentic := hmac.Equal(m.sum[:], tag)
-	b.macs.Put(m)
-	if !authentic {
+	s := b.state()
+	defer b.spare.Put(s)
+	if !hmac.Equal(s.sign(signed), tag) {
 		return nil, ErrForged
 	}
 	iv, body := signed[keyNameSize:cbcHeaderSize], signed[cbcHeaderSize:]
@@ -161,7 +191,8 @@ func (b *cbcBox) open(ticket []byte) ([]byte, error) {
 		return nil, ErrForged
 	}
 	session := make([]byte, len(body))
-	cipher.NewCBCDecrypter(b.block, iv).CryptBlocks(session, body)
+	s.dec.SetIV(iv)
+	s.dec.CryptBlocks(session, body)
 	session, ok := unpad(session)
 	if !ok {
 		return nil, ErrForged
@@ -181,18 +212,6 @@ func unpad(b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return b[:len(b)-n], true
-}
-
-// mac returns the HMAC of b in a state that goes back to b.macs.
-func (b *cbcBox) mac(signed []byte) *mac {
-	m, ok := b.macs.Get().(*mac)
-	if !ok {
-		m = &mac{Hash: hmac.New(sha256.New, b.hmacKey)}
-	}
-	m.Reset()
-	m.Write(signed)
-	m.Sum(m.sum[:0])
-	return m
 }
 
 func (b *cbcBox) wipe() { clear(b.hmacKey) }
