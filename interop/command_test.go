@@ -109,3 +109,21 @@ func TestCommandConnect(t *testing.T) {
 		})
 	}
 }
+
+// TestCommandServeSharesTickets puts the command beside nginx and HAProxy, under
+// key files and a session id context that it is given.
+func TestCommandServeSharesTickets(t *testing.T) {
+	ca := newPKI(t)
+	command := build(t)
+	for _, kind := range []*kindOfPeer{nginx, haproxy} {
+		t.Run(kind.name, func(t *testing.T) {
+			keys := newKeys(t, kind.formats[1])
+			there := kind.start(t, peer{cert: ca.Leaf(t, "a.test")}, keys)
+			cert, key := testpki.PEM(t, ca.Leaf(t, "a.test"))
+			sharesSessions(t, ca, keys, there, &served{
+				command: command, contextID: contextOf(t, ca, there, keys),
+				options: []string{"--cert", write(t, "cert.pem", cert), "--key", write(t, "key.pem", key)},
+			})
+		})
+	}
+}

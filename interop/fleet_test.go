@@ -40,15 +40,20 @@ type answer struct {
 	page    string
 }
 
-var answerForm = regexp.MustCompile(`(?m)^resumed=(yes|no) verify=(\S*)(?: reason=(.*))?$`)
+// The command serve answers in JSON, and asks for no client certificate.
+var (
+	answerForm = regexp.MustCompile(`(?m)^resumed=(yes|no) verify=(\S*)(?: reason=(.*))?$`)
+	answerJSON = regexp.MustCompile(`(?s)"resumed": (true|false),.*"reason": "([^"]*)"`)
+)
 
-func parseAnswer(t testing.TB, page string) answer {
-	t.Helper()
-	m := answerForm.FindStringSubmatch(page)
-	if m == nil {
-		return answer{page: page}
+func parseAnswer(page string) answer {
+	if m := answerForm.FindStringSubmatch(page); m != nil {
+		return answer{m[1] == "yes", m[2], m[3], page}
 	}
-	return answer{m[1] == "yes", m[2], m[3], page}
+	if m := answerJSON.FindStringSubmatch(page); m != nil {
+		return answer{m[1] == "true", "NONE", m[2], page}
+	}
+	return answer{page: page}
 }
 
 // client visits a host, offering the session that its last visit left, and
@@ -78,7 +83,7 @@ func newSClient(t testing.TB, ca pki, version uint16, cert *tls.Certificate) cli
 			options = args(options, []string{"-sess_in", file})
 		}
 		s := ca.sClient(t, h.address(), options...)
-		return agreed(t, s.reused(t), parseAnswer(t, string(s)))
+		return agreed(t, s.reused(t), parseAnswer(string(s)))
 	}
 }
 
@@ -95,7 +100,7 @@ func newGoClient(t testing.TB, ca pki, version uint16, cert *tls.Certificate) cl
 			t.Fatal(err)
 		}
 		defer c.Close()
-		a := parseAnswer(t, string(page(t, c)))
+		a := parseAnswer(string(page(t, c)))
 		return agreed(t, c.ConnectionState().DidResume, a)
 	}
 }
@@ -279,6 +284,30 @@ func verdictOf(cs *tls.ConnectionState) string {
 		return "UNVERIFIED"
 	}
 	return "NONE"
+}
+
+// served is a host of ours that is the command serve.
+type served struct {
+	command   string
+	options   []string
+	contextID []byte
+	daemon    *daemon
+	addr      string
+}
+
+func (s *served) address() string { return s.addr }
+
+// use starts the command, again if it runs.
+func (s *served) use(t testing.TB, keys *keyfile.Set) {
+	t.Helper()
+	if s.daemon != nil {
+		s.daemon.terminate()
+	}
+	s.daemon = start(t, s.command, args([]string{
+		"serve", "--listen", "127.0.0.1:0", "--ticket-format", keys.Form().String(),
+		"--ticket-keys", strings.Join(keyFiles(t, t.TempDir(), keys), ","), "--context-id", fmt.Sprintf("hex:%x", s.contextID),
+	}, s.options)...)
+	s.addr = s.daemon.await(t, `(?m)^serving https://(\S+)/$`)[1]
 }
 
 // sealedSession is the session in a ticket that a host gives.

@@ -48,6 +48,8 @@ var choices = map[string][]string{
 	"convert --to":  forms,
 	"connect --tls": {"1.2", "1.3"},
 	"explain --tls": {"1.0", "1.1", "1.2", "1.3"},
+
+	"serve --ticket-format": keyFormats(),
 }
 
 // fileArguments are how many arguments of a verb are names of files.

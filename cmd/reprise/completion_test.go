@@ -133,7 +133,7 @@ func TestCompletionChoices(t *testing.T) {
 	pem, _ := encoded(t, exportable(t))
 	for flag, values := range choices {
 		verb, name, _ := strings.Cut(flag, " ")
-		argument := map[string]string{"convert": "-", "explain": "-", "connect": closedPort(t)}[verb]
+		argument := map[string]string{"convert": "-", "explain": "-", "connect": closedPort(t), "serve": "--ticket-keys=missing"}[verb]
 		for value, taken := range map[string]bool{values[0]: true, values[len(values)-1]: true, "other": false} {
 			code, _, stderr := commandOn(t, pem, verb, name, value, argument)
 			if (code != exitUsage) != taken {
