@@ -49,7 +49,7 @@ var choices = map[string][]string{
 	"connect --tls": {"1.2", "1.3"},
 	"explain --tls": {"1.0", "1.1", "1.2", "1.3"},
 
-	"serve --ticket-format": keyFormats(),
+	"serve --ticket-format": formatNames(),
 }
 
 // fileArguments are how many arguments of a verb are names of files.

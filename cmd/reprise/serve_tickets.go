@@ -27,7 +27,7 @@ func (f *serveFlags) ticketKeys(ctx context.Context) (*ticketKeys, error) {
 	if len(f.keyFiles) == 0 {
 		return nil, nil
 	}
-	format, err := keyfile.ParseFormat(f.keyFormat)
+	format, err := parseFormat("--ticket-format", f.keyFormat)
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +115,10 @@ func (f *serveFlags) checkTickets() error {
 		return usagef("--ticket-keys and --ticket-format go together: the same bytes are other keys in another format")
 	}
 	if len(f.keyFiles) > 0 {
-		format, err := keyfile.ParseFormat(f.keyFormat)
+		format, err := parseFormat("--ticket-format", f.keyFormat)
 		switch {
 		case err != nil:
-			return usagef("--ticket-format %q is none of %s", f.keyFormat, strings.Join(keyFormats(), ", "))
+			return err
 		case !format.MultipleFiles() && len(f.keyFiles) > 1:
 			return usagef("--ticket-keys has %d files, all keys of %v are in one", len(f.keyFiles), format)
 		case f.noTickets:
@@ -130,14 +130,6 @@ func (f *serveFlags) checkTickets() error {
 	}
 	_, err := f.acceptedContextIDs()
 	return err
-}
-
-// keyFormats lists the formats of key files.
-func keyFormats() (names []string) {
-	for _, f := range keyfile.Formats() {
-		names = append(names, f.String())
-	}
-	return names
 }
 
 func (f *serveFlags) acceptedContextIDs() (ids [][]byte, err error) {
