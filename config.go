@@ -26,7 +26,7 @@ const (
 const maxLifetime = 7 * 24 * time.Hour
 
 // Config configures a Manager. The zero value is libssl's default, with
-// session tickets under a key of this process. New copies it.
+// session tickets under keys of this process. New copies it.
 type Config struct {
 	// CacheMode says whose sessions are cached, and how; the zero value is CacheServer.
 	CacheMode CacheMode
@@ -76,7 +76,8 @@ type Config struct {
 	// exactly these certificates is known by its content, in any process.
 	ClientCAsPEM []byte
 
-	// Tickets seals sessions into tickets; nil means a key of this process.
+	// Tickets seals sessions into tickets; nil means a ring of keys of this
+	// process, which rotate by themselves.
 	// (SSL_CTX_set_tlsext_ticket_key_evp_cb)
 	Tickets ticket.Sealer
 
@@ -255,9 +256,6 @@ func (c *Config) populate() {
 		c.MaxAge = math.MaxInt64
 	}
 	c.ContextID, c.AcceptContextIDs = slices.Clone(c.ContextID), cloneList(c.AcceptContextIDs)
-	if c.Tickets == nil {
-		c.Tickets = ticket.NewAEAD()
-	}
 	if c.Time == nil {
 		c.Time = time.Now
 	}

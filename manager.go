@@ -2,11 +2,13 @@ package reprise
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"sync/atomic"
 	"time"
 
 	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 // ErrClosed: the Manager was closed.
@@ -42,6 +44,13 @@ func New(config Config) (*Manager, error) {
 		return nil, err
 	}
 	config.populate()
+	if config.Tickets == nil {
+		ring, err := ticket.GenerateRing(ticket.RingConfig{Lifetime: config.Timeout, Time: config.Time})
+		if err != nil {
+			return nil, fmt.Errorf("reprise: ring of ticket keys: %w", err)
+		}
+		config.Tickets = ring
+	}
 	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation(), revocations: newRevocations()}
 	var err error
 	if m.policies, err = newPolicies(&config); err != nil {
