@@ -10,16 +10,18 @@ import (
 	"github.com/reprise-tls/reprise/ticket"
 )
 
-// comesTo loads whenever the source says that something changed, until the ring
-// seals with key i.
-func comesTo(t *testing.T, r *ticket.KeyRing, s *Source, i int) {
+// told makes a change and waits until the source tells of it. Then the ring,
+// loaded, seals with key i; now, or after something more was told.
+func told(t *testing.T, r *ticket.KeyRing, s *Source, i int, change func()) {
 	t.Helper()
+	changed := s.Changed()
+	change()
 	for {
-		changed := s.Changed()
+		<-changed
+		changed = s.Changed()
 		if err := r.Load(t.Context(), s); err == nil && sealsWith(t, r, i) {
 			return
 		}
-		<-changed
 	}
 }
 
@@ -111,16 +113,17 @@ func TestWatch(t *testing.T) {
 			file, change := test(t, t.TempDir())
 			s := mustSource(t, FormatNginx80, file)
 			r := newRing(t)
-			comesTo(t, r, s, 0)
-			change()
-			comesTo(t, r, s, 1)
+			load(t, r, s)
+			if !sealsWith(t, r, 0) {
+				t.Fatal("key 0 does not seal")
+			}
+			told(t, r, s, 1, change)
 			// What came with the change is watched in its turn.
 			target, err := filepath.EvalSymlinks(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			replace(t, target, key(2).Data)
-			comesTo(t, r, s, 2)
+			told(t, r, s, 2, func() { replace(t, target, key(2).Data) })
 		})
 	}
 }
