@@ -48,13 +48,13 @@ func TestRevoke(t *testing.T) {
 					cm := manager(t, reprise.Config{})
 					sc, cc := r.mutual(version, mine)
 					_, cc2 := r.mutual(version, others)
-					c, s := r.connect(sm, cm, sc, cc, nil)
+					c, _ := r.connect(sm, cm, sc, cc, nil)
 					first := wait(t, c)
 					defer first.Free()
 					c2, _ := r.connect(sm, cm, sc, cc2, nil)
 					spared := wait(t, c2)
 					defer spared.Free()
-					c, s = r.connect(sm, cm, sc, cc, first) // renewed
+					c, s := r.connect(sm, cm, sc, cc, first) // renewed
 					second := wait(t, c)
 					defer second.Free()
 
