@@ -513,3 +513,28 @@ func clientCertificatesWith(t *testing.T, kind *kindOfPeer) {
 		})
 	})
 }
+
+// TestOtherNameThere: a session that a peer made for one name does not resume
+// here under another, whatever the peer itself would do.
+func TestOtherNameThere(t *testing.T) {
+	ca := newPKI(t)
+	for _, kind := range []*kindOfPeer{nginx, haproxy} {
+		for _, version := range current {
+			t.Run(kind.name+"/"+tls.VersionName(version), func(t *testing.T) {
+				keys := newKeys(t, kind.formats[1])
+				there := kind.start(t, peer{cert: ca.Leaf(t, "a.test")}, keys)
+				here := startOurs(t, serverConfig(ca.Leaf(t, "a.test")), keys, reprise.Config{ContextID: contextOf(t, ca, there, keys)})
+				file := filepath.Join(t.TempDir(), "session.pem")
+				options := opensslAt(version)
+				ca.sClient(t, there.address(), args(options, []string{"-sess_out", file})...)
+				s := ca.sClient(t, here.address(), args(options, []string{"-sess_in", file, "-servername", "b.test"})...)
+				if a := parseAnswer(string(s)); s.reused(t) || a.reason != reprise.OtherName.String() {
+					t.Errorf("want %v: %s", reprise.OtherName, a.page)
+				}
+				if s := ca.sClient(t, here.address(), args(options, []string{"-sess_in", file})...); !s.reused(t) {
+					t.Errorf("under its own name:\n%s", s)
+				}
+			})
+		}
+	}
+}
