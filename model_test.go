@@ -49,6 +49,10 @@ var (
 		name:   "`Manager.Remove` of a session whose place in the cache another with its version and id has tells that other, and marks both not resumable",
 		reason: "libssl tells the one it was given, and what it took out goes on being offered",
 	}
+	ticketRevoked = cacheDifference{
+		name:   "`Manager.Remove` marks a session without id not resumable, if it belongs to the Manager",
+		reason: "the client may have it in a ticket, which is revoked; libssl has no way to revoke a ticket, and does nothing",
+	}
 	noID = cacheDifference{
 		name:   "`Manager.Add` refuses a session without id",
 		reason: "libssl takes it, and can never remove it again",
@@ -84,7 +88,7 @@ var (
 )
 
 var cacheDifferences = []*cacheDifference{
-	&exactSize, &outsideLocks, &twinTold, &twinRemoved, &noID, &notResumable, &keyFixed, &oneManager,
+	&exactSize, &outsideLocks, &twinTold, &twinRemoved, &ticketRevoked, &noID, &notResumable, &keyFixed, &oneManager,
 	&neverAlike, &beforeEpoch, &firstSecond, &anySetter,
 }
 
@@ -303,6 +307,7 @@ func (m *cacheModel) overBytes(s *modelled) bool {
 // remove is SSL_CTX_remove_session.
 func (m *cacheModel) remove(s *modelled) (had bool) {
 	if s.id == "" {
+		s.bad = s.bad || s.owned && m.chooses(&ticketRevoked)
 		return false
 	}
 	s.bad, s.owned = true, true
@@ -985,6 +990,14 @@ var shows = map[*cacheDifference]func(r *cacheRig){
 	&twinRemoved: func(r *cacheRig) {
 		r.add(r.session(1, base, 1))
 		r.remove(r.session(1, base, 1))
+	},
+	&ticketRevoked: func(r *cacheRig) {
+		x := r.session(1, base, 1)
+		r.add(x)
+		r.add(r.session(1, base, 1))
+		r.setKey(x, tls.VersionTLS12, nil)
+		r.remove(x)
+		r.setKey(x, tls.VersionTLS12, []byte{2})
 	},
 	&noID: func(r *cacheRig) { r.add(r.session(0, base, 1)) },
 	&notResumable: func(r *cacheRig) {
