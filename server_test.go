@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/reprise-tls/reprise"
+	"github.com/reprise-tls/reprise/internal/asn1sess"
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 // later lists the versions that sessions resume in by what a server keeps.
@@ -344,4 +346,115 @@ func TestCacheBytes(t *testing.T) {
 	}
 	other := manager(t, reprise.Config{})
 	mustAdd(t, other, big) // it was left free
+}
+
+// TestRotations: under a ring that rotates a thousand times, whoever comes back
+// within the session's time resumes, whichever key its ticket is under; who
+// comes later, or after a clock that jumps too far, gets a full handshake.
+func TestRotations(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			now := time.Now()
+			clock := func() time.Time { return now }
+			ring, err := ticket.GenerateRing(ticket.RingConfig{Rotate: time.Minute, Lifetime: 10 * time.Minute, Time: clock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sm := manager(t, reprise.Config{Tickets: ring, Time: clock, Timeout: 10 * time.Minute, MaxAge: -1})
+			cm := manager(t, reprise.Config{Time: clock})
+			c, _ := r.at(sm, cm, version, nil)
+			session := wait(t, c)
+			defer func() { session.Free() }()
+			for i := range 1000 {
+				now = now.Add(time.Minute)
+				c, s := r.at(sm, cm, version, session)
+				if !reused(s) {
+					// TLS 1.2 keeps the time of the full handshake through every renewal.
+					if _, why := s.SessionReused(); version == tls.VersionTLS13 || why != reprise.Expired {
+						t.Fatalf("rotation %d: %v", i, why)
+					}
+				}
+				next := wait(t, c)
+				session.Free()
+				session = next
+				c.Close()
+				s.Close()
+			}
+			for _, jump := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
+				now = now.Add(jump)
+				c, s := r.at(sm, cm, version, session) // never fails, whatever it resumes
+				next := wait(t, c)
+				if _, again := r.at(sm, cm, version, next); !reused(again) {
+					_, why := again.SessionReused()
+					t.Errorf("after a jump of %v a new session does not resume: %v", jump, why)
+				}
+				s.Close()
+				session.Free()
+				session = next
+			}
+			now = now.Add(time.Hour)
+			if _, s := r.at(sm, cm, version, session); reused(s) {
+				t.Error("resumed an hour after a ten minutes' session")
+			}
+		})
+	}
+}
+
+// TestRenewalsEnd: a hundred renewals do not outlive MaxAge.
+func TestRenewalsEnd(t *testing.T) {
+	r := newRig(t)
+	now := time.Now()
+	clock := func() time.Time { return now }
+	sm := manager(t, reprise.Config{Time: clock, MaxAge: 100 * time.Minute})
+	cm := manager(t, reprise.Config{Time: clock})
+	c, _ := r.at(sm, cm, tls.VersionTLS13, nil)
+	session := wait(t, c)
+	for i := range 100 {
+		now = now.Add(time.Minute)
+		c, s := r.at(sm, cm, tls.VersionTLS13, session)
+		if !reused(s) {
+			_, why := s.SessionReused()
+			t.Fatalf("renewal %d: %v", i, why)
+		}
+		session.Free()
+		session = wait(t, c)
+	}
+	defer session.Free()
+	now = now.Add(time.Second)
+	_, s := r.at(sm, cm, tls.VersionTLS13, session)
+	if yes, why := s.SessionReused(); yes || why != reprise.TooOld {
+		t.Errorf("resumed %v, %v, past MaxAge", yes, why)
+	}
+}
+
+// TestTruncatedTickets: a ticket that was cut anywhere means a full handshake.
+func TestTruncatedTickets(t *testing.T) {
+	r := newRig(t)
+	sealers := map[string]ticket.Sealer{"AEAD": ticket.NewAEAD()}
+	ring, err := ticket.NewKeyRing(ticket.GenerateKey(ticket.FormOpenSSL256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealers["OpenSSL"] = ring
+	for name, sealer := range sealers {
+		t.Run(name, func(t *testing.T) {
+			sm := manager(t, reprise.Config{Tickets: sealer})
+			cm := manager(t, reprise.Config{})
+			c, _ := r.at(sm, cm, tls.VersionTLS13, nil)
+			whole := wait(t, c)
+			defer whole.Free()
+			n := len(whole.Ticket())
+			for cut := 1; cut < n; cut += 7 {
+				s := rebuilt(t, whole, func(f *asn1sess.Session) { f.Ticket = f.Ticket[:n-cut] })
+				if _, conn := r.at(sm, cm, tls.VersionTLS13, s); reused(conn) {
+					t.Errorf("resumed a ticket without its last %d bytes", cut)
+				}
+				s.Free()
+			}
+			if _, conn := r.at(sm, cm, tls.VersionTLS13, whole); !reused(conn) {
+				t.Error("the whole ticket does not resume")
+			}
+		})
+	}
 }
