@@ -124,6 +124,10 @@ type keeper struct {
 	*secrets
 	weak    weak.Pointer[keeper] // to itself, once it was wanted
 	session *Session             // whose it is, while the cache finds that by weak
+
+	// The runtime keeps the cleanups and weak pointers of a span in a list that
+	// it walks for each new one: a keeper of 256 bytes has few neighbours there.
+	_ [256 - 4*8]byte
 }
 
 var keepers = sync.Pool{New: func() any {
