@@ -99,6 +99,19 @@ func TestCapacityAtOnce(t *testing.T) {
 	}
 }
 
+// TestCapacityBesidePending: what finds nothing to evict, because the one that
+// has the room is counted but not there yet, looks again when it is there itself.
+func TestCapacityBesidePending(t *testing.T) {
+	m, calls := watched(t, 1)
+	m.cache.entries.Add(1) // the other one
+	if added, err := m.Add(numbered(1, 1)); !added || err != nil {
+		t.Fatal(added, err)
+	}
+	if want := []told{{1, CauseEvicted}}; m.Len() != 0 || !slices.Equal(*calls, want) {
+		t.Errorf("beside the other one: %d, let go %v, want %v", m.Len(), *calls, want)
+	}
+}
+
 // TestMoves: a cached session whose time or timeout is set takes its new place.
 func TestMoves(t *testing.T) {
 	moves := map[string]func(*Session){

@@ -865,7 +865,7 @@ func (r *cacheRig) steps() map[string]func(*rapid.T) {
 		"make": func(t *rapid.T) {
 			version, id := drawKey(t)
 			x := r.sessionOf(version, id, r.drawTime(t), r.drawTimeout(t, math.MaxInt64, math.MaxInt64-1, math.MaxInt64-base, -5))
-			if rapid.IntRange(0, 5).Draw(t, "later") > 0 {
+			if !rapid.Bool().Draw(t, "later") {
 				r.add(x)
 			}
 		},
@@ -878,6 +878,13 @@ func (r *cacheRig) steps() map[string]func(*rapid.T) {
 			}
 		},
 		"let go": on(func(_ *rapid.T, x *object) { r.letGo(x) }),
+		"take up": func(t *rapid.T) {
+			alone := slices.DeleteFunc(slices.Clone(r.ours.cached), func(s *modelled) bool { return r.objects[s.n].session != nil })
+			if len(alone) > 0 {
+				s := rapid.SampledFrom(alone).Draw(t, "session")
+				r.lookup(s.version, []byte(s.id))
+			}
+		},
 		"lookup": func(t *rapid.T) { r.lookup(drawKey(t)) },
 		"flush":  func(t *rapid.T) { r.flush(r.drawTime(t)) },
 		"flush all": func(t *rapid.T) {
@@ -896,7 +903,9 @@ func (r *cacheRig) steps() map[string]func(*rapid.T) {
 	}
 	if r.ctx == nil {
 		steps["tick"] = func(t *rapid.T) { r.clock += rapid.Int64Range(0, 9).Draw(t, "seconds") }
-		steps["set data"] = on(func(t *rapid.T, x *object) { r.setData(x, rapid.IntRange(0, 1000).Draw(t, "bytes")) })
+		steps["set data"] = on(func(t *rapid.T, x *object) {
+			r.setData(x, rapid.SampledFrom([]int{0, 100, 300, 600, 1500}).Draw(t, "bytes"))
+		})
 	}
 	return steps
 }
@@ -939,7 +948,7 @@ func (r *cacheRig) wide() bool {
 }
 
 // modeFlags are flags that make no difference to a cache used by hand, and one that does.
-var modeFlags = []reprise.CacheMode{0, 0, reprise.UpdateTime, reprise.CacheOff, reprise.CacheBoth, reprise.NoInternal, reprise.NoAutoClear}
+var modeFlags = []reprise.CacheMode{0, reprise.UpdateTime, reprise.UpdateTime, reprise.CacheOff, reprise.CacheBoth, reprise.NoInternal, reprise.NoAutoClear}
 
 // compareCaches takes random steps.
 func compareCaches(t *rapid.T, o *oracle.Oracle) {
