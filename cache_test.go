@@ -99,6 +99,33 @@ func TestCapacityAtOnce(t *testing.T) {
 	}
 }
 
+// TestEvictionAtOnce: several that find the cache full evict one each, no more.
+func TestEvictionAtOnce(t *testing.T) {
+	const size = 4
+	m, err := New(Config{CacheSize: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range size {
+		m.Add(numbered(byte(i), i))
+	}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 5000 {
+				s := numbered(0, i%10)
+				s.SetID(binary.BigEndian.AppendUint32(nil, uint32(4*i+w))) // none displaces another
+				m.Add(s)
+				if n := m.cache.entries.Load(); n < size {
+					t.Errorf("%d sessions are left", n)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // TestCapacityBesidePending: what finds nothing to evict, because the one that
 // has the room is counted but not there yet, looks again when it is there itself.
 func TestCapacityBesidePending(t *testing.T) {
