@@ -22,7 +22,8 @@ func lookupDuringFlush100Percent(m *meter) error { return m.lookupDuringFlush(10
 type phase = int32
 
 const (
-	unrecorded phase = iota // what is not measured
+	paused     phase = iota // there are no lookups
+	rehearsing              // a flush that only tells how long one takes
 	flushing
 	busy // as long as with a flush, with anything but the cache
 	phases
@@ -33,6 +34,7 @@ type watch struct {
 	mgr   *reprise.Manager
 	size  int
 	phase atomic.Int32
+	pause sync.Mutex   // held while paused
 	first atomic.Int64 // the oldest session in the cache
 	stop  atomic.Bool
 	took  [phases]latencies
@@ -41,7 +43,15 @@ type watch struct {
 }
 
 func (w *watch) run() {
-	for i := 0; !w.stop.Load(); i++ {
+	for i := 0; ; i++ {
+		if w.phase.Load() == paused {
+			w.pause.Lock()
+			//lint:ignore SA2001 to wait is all that is wanted
+			w.pause.Unlock()
+			if w.stop.Load() {
+				return
+			}
+		}
 		id := sessionID(int(w.first.Load()) + scattered(i, w.size))
 		before := w.phase.Load()
 		start := time.Now()
@@ -66,11 +76,13 @@ func (w *watch) run() {
 func (w *watch) during(p phase, f func()) {
 	seen := w.seen[p].Load()
 	w.phase.Store(p)
+	w.pause.Unlock()
 	f()
 	for w.seen[p].Load() == seen {
 		runtime.Gosched()
 	}
-	w.phase.Store(unrecorded)
+	w.phase.Store(paused)
+	w.pause.Lock()
 }
 
 // lookupDuringFlush lets a part of the cache expire again and again. Before
@@ -82,10 +94,12 @@ func (m *meter) lookupDuringFlush(percent int) error {
 		return err
 	}
 	w := &watch{mgr: mgr, size: m.size}
+	w.pause.Lock()
 	var wg sync.WaitGroup
 	wg.Go(w.run)
 	err = w.flushes(m, m.size*percent/100)
 	w.stop.Store(true)
+	w.pause.Unlock()
 	wg.Wait()
 	if err == nil && w.found == 0 {
 		err = errors.New("no session was found")
@@ -98,7 +112,7 @@ func (m *meter) lookupDuringFlush(percent int) error {
 func (w *watch) flushes(m *meter, part int) error {
 	var took time.Duration
 	for done := 0; done <= m.ops; done += part {
-		during := unrecorded // the first flush: it only tells how long one takes
+		during := rehearsing
 		if done > 0 {
 			during = flushing
 			w.during(busy, func() { spin(took) })
@@ -111,6 +125,9 @@ func (w *watch) flushes(m *meter, part int) error {
 		})
 		if removed != part {
 			return errors.New("other sessions expired than those that should")
+		}
+		if done == m.ops {
+			break
 		}
 		for i := range part {
 			if err := m.add(w.mgr, m.size+done+i, ascending(m.size+done+i)); err != nil {

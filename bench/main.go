@@ -25,6 +25,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"time"
 )
 
 const (
@@ -129,6 +130,7 @@ func measure(o options, progress io.Writer) (*report, error) {
 	rounds := make([][][]pair, len(o.works)) // by work, round and row
 	for round := range o.rounds {
 		for i, w := range o.works {
+			start := time.Now()
 			pairs, err := w.measure(c, sessions, o.size, round%2 == 0)
 			if errors.Is(err, errors.ErrUnsupported) {
 				fmt.Fprintf(progress, "bench: %s is left out: %v\n", w.name, err)
@@ -138,8 +140,8 @@ func measure(o options, progress io.Writer) (*report, error) {
 				return nil, fmt.Errorf("%s: %w", w.name, err)
 			}
 			rounds[i] = append(rounds[i], pairs)
+			fmt.Fprintf(progress, "bench: round %d of %d: %s took %.1f s\n", round+1, o.rounds, w.name, time.Since(start).Seconds())
 		}
-		fmt.Fprintf(progress, "bench: round %d of %d\n", round+1, o.rounds)
 	}
 	r := &report{Machine: thisMachine(c.version), Rounds: o.rounds, Sessions: o.size}
 	for i, w := range o.works {

@@ -136,7 +136,7 @@ func fixed(ops int) func(int) int { return func(int) int { return ops } }
 func wholeCache(size int) int { return size }
 
 // enough ops on a cache give a good mean; more only take longer.
-const enough = 200_000
+const enough = 100_000
 
 func someOf(size int) int { return min(size, enough) }
 

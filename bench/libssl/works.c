@@ -450,11 +450,12 @@ static double p9999(const latencies *l)
     return l->most;
 }
 
-enum { UNRECORDED, FLUSHING, BUSY, PHASES }; /* what the other thread does */
+enum { PAUSED, REHEARSING, FLUSHING, BUSY, PHASES }; /* what the other thread does */
 
 static atomic_int phase;
 static atomic_long first; /* the oldest session in the cache */
 static atomic_int stopped;
+static pthread_mutex_t paused = PTHREAD_MUTEX_INITIALIZER; /* held in phase PAUSED */
 static latencies took[PHASES];
 static atomic_long seen[PHASES]; /* lookups */
 
@@ -468,8 +469,14 @@ static void *watch(void *ctx)
     SSL *ssl = SSL_new(ctx);
     long found = 0;
     CHECK(ssl != NULL);
-    for (uint64_t i = 0; !stopped; i++) {
+    for (uint64_t i = 0;; i++) {
         unsigned char id[ID_LENGTH];
+        if (phase == PAUSED) {
+            pthread_mutex_lock(&paused);
+            pthread_mutex_unlock(&paused);
+            if (stopped)
+                break;
+        }
         session_id(id, first + scattered(i));
         int before = phase;
         int64_t begin = now();
@@ -494,6 +501,7 @@ static void enter(int p)
 {
     seen_before = seen[p];
     phase = p;
+    pthread_mutex_unlock(&paused);
 }
 
 /* leave ends the phase once there was a lookup in it. */
@@ -501,7 +509,8 @@ static void leave(void)
 {
     while (seen[phase] == seen_before)
         sched_yield();
-    phase = UNRECORDED;
+    phase = PAUSED;
+    pthread_mutex_lock(&paused);
 }
 
 static void lookup_during_flush(int percent)
@@ -510,25 +519,27 @@ static void lookup_during_flush(int percent)
     long part = size * percent / 100;
     int64_t begin, last = 0;
     pthread_t watcher;
+    pthread_mutex_lock(&paused);
     CHECK(pthread_create(&watcher, NULL, watch, ctx) == 0);
     for (long done = 0; done <= ops; done += part) {
-        if (done > 0) { /* the first flush only tells how long one takes */
+        if (done > 0) {
             enter(BUSY);
             for (begin = now(); now() - begin < last;)
                 ;
             leave();
         }
-        enter(done > 0 ? FLUSHING : UNRECORDED);
+        enter(done > 0 ? FLUSHING : REHEARSING);
         begin = now();
         SSL_CTX_flush_sessions(ctx, ascending(done + part) + timeout);
         last = now() - begin;
         leave();
         CHECK(SSL_CTX_sess_number(ctx) == size - part);
-        for (long i = 0; i < part; i++)
+        for (long i = 0; i < part && done < ops; i++)
             add(ctx, size + done + i);
         first += part;
     }
     stopped = 1;
+    pthread_mutex_unlock(&paused);
     pthread_join(watcher, NULL);
     measure(p9999(&took[FLUSHING]) / 1000);
     measure(p9999(&took[BUSY]) / 1000);
