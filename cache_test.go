@@ -139,6 +139,27 @@ func TestCapacityBesidePending(t *testing.T) {
 	}
 }
 
+// TestBytes: the limit of bytes holds for sessions that grow while they are
+// cached, and one that is refused stays as it was.
+func TestBytes(t *testing.T) {
+	const limit = 1000
+	m, err := New(Config{CacheBytes: limit, CacheMode: UpdateTime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second, big := numbered(1, 1), numbered(2, 2), numbered(3, 3)
+	m.Add(first)
+	m.Add(second)
+	second.SetTicketAppData(make([]byte, 700))
+	if m.Len() != 1 || first.Resumable() || m.cache.bytes.Load() > limit {
+		t.Errorf("a session grew: %d are cached, of %d bytes", m.Len(), m.cache.bytes.Load())
+	}
+	big.SetTicketAppData(make([]byte, limit))
+	if added, err := m.Add(big); added || !errors.Is(err, errTooBig) || !big.Time().Equal(epoch) {
+		t.Errorf("one that is too big: %v, %v, its time is %v", added, err, big.Time())
+	}
+}
+
 // TestMoves: a cached session whose time or timeout is set takes its new place.
 func TestMoves(t *testing.T) {
 	moves := map[string]func(*Session){
