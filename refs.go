@@ -39,15 +39,10 @@ func (r *refs) add(kind uint64) bool {
 // of that kind; last is true, once, when nobody holds the session any more.
 func (r *refs) drop(kind uint64) (last, ok bool) {
 	n := r.n.Load()
-	none := n&(biasRef-1) == 0
-	if kind == libraryRef {
-		none = n < libraryRef
-	}
-	if none || n&deadRefs != 0 {
+	if kind == callerRef && n&(biasRef-1) == 0 || kind == libraryRef && n < libraryRef || n&deadRefs != 0 {
 		return false, false
 	}
-	n = r.n.Add(-kind)
-	if n == biasRef {
+	if n = r.n.Add(-kind); n == biasRef {
 		return r.end(), true
 	}
 	if n&deadRefs != 0 || kind == callerRef && n&biasRef == 0 { // two frees of one reference: this came second
