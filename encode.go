@@ -40,9 +40,12 @@ var (
 //
 // It is d2i_SSL_SESSION.
 func ParseSession(der []byte) (s *Session, rest []byte, err error) {
-	s, rest, err = decode(der, time.Now().Unix())
+	s, rest, err = decode(der, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reprise: session not decoded: %w", err)
+	}
+	if s.f.Time == 0 { // asking for the time is a tenth of decoding
+		s.f.Time = time.Now().Unix()
 	}
 	if !asn1sess.KnownSuite(s.f.Cipher) {
 		clear(s.f.MasterKey)
