@@ -9,8 +9,8 @@ import "sync/atomic"
 //
 //	bit 63     dead
 //	32 to 62   the library's references
-//	31         bias, set while alive: what a Free that raced another for the last
-//	           reference borrows from, until it gives it back
+//	31         bias, set while alive: what a Free of no reference borrows from,
+//	           until it gives it back
 //	0 to 30    the caller's references
 type refs struct{ n atomic.Uint64 }
 
@@ -38,14 +38,16 @@ func (r *refs) add(kind uint64) bool {
 // drop gives one reference of the kind back. ok is false when there was none
 // of that kind; last is true, once, when nobody holds the session any more.
 func (r *refs) drop(kind uint64) (last, ok bool) {
-	n := r.n.Load()
-	if kind == callerRef && n&(biasRef-1) == 0 || kind == libraryRef && n < libraryRef || n&deadRefs != 0 {
-		return false, false
+	if kind == libraryRef { // which has no bias to borrow from
+		if n := r.n.Load(); n < libraryRef || n&deadRefs != 0 {
+			return false, false
+		}
 	}
-	if n = r.n.Add(-kind); n == biasRef {
+	n := r.n.Add(-kind)
+	if n == biasRef {
 		return r.end(), true
 	}
-	if n&deadRefs != 0 || kind == callerRef && n&biasRef == 0 { // two frees of one reference: this came second
+	if n&deadRefs != 0 || kind == callerRef && n&biasRef == 0 { // there was none: put it back
 		return r.n.Add(kind) == biasRef && r.end(), false
 	}
 	return false, true

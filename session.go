@@ -260,7 +260,7 @@ func (s *Session) Free() {
 		panic(fmt.Errorf("%w: session %s: the caller holds none, the library %d%s",
 			ErrOverFree, s.Fingerprint(), library, s.lastFree()))
 	}
-	if s.track.Load() != nil {
+	if traced.Load() {
 		s.freed()
 	}
 }

@@ -24,6 +24,10 @@ func (r Reference) String() string {
 // tracking is read on every acquisition; off, that is all that tracking costs.
 var tracking atomic.Bool
 
+// traced is true once a tracker was made. It is apart from the sessions, so
+// that a Free does not go back to a reference count that others write.
+var traced atomic.Bool
+
 func init() {
 	if on := os.Getenv("REPRISE_TRACK"); on != "" && on != "0" {
 		tracking.Store(true)
@@ -108,6 +112,7 @@ func (s *Session) acquired() {
 	if t == nil {
 		t = new(tracker)
 		s.track.Store(t)
+		traced.Store(true)
 		runtime.AddCleanup(s, (*tracker).lost, t)
 	}
 	t.acquired = append(t.acquired, acquisition{name, pcs})
