@@ -27,6 +27,7 @@ type ClientStore interface {
 	// process, before Take returns it: it is never returned twice.
 	Take(ctx context.Context, peer string) (session []byte, err error)
 
-	// Forget removes the sessions of peer.
-	Forget(ctx context.Context, peer string) error
+	// Forget removes a session of peer, with the bytes that it was put with, if
+	// it is still there: it turned out bad. nil removes all sessions of peer.
+	Forget(ctx context.Context, peer string, session []byte) error
 }
