@@ -3,7 +3,6 @@ package reprise
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -273,16 +272,4 @@ func (c *Config) autoClears() bool { return c.CacheMode&NoAutoClear == 0 && c.Fl
 func (c *Config) acceptsContext(id []byte) bool {
 	return bytes.Equal(id, c.ContextID) ||
 		slices.ContainsFunc(c.AcceptContextIDs, func(other []byte) bool { return bytes.Equal(id, other) })
-}
-
-// clientCAs returns the pool that ClientCAsPEM describes, nil if it is empty.
-func (c *Config) clientCAs() (*x509.CertPool, error) {
-	if len(c.ClientCAsPEM) == 0 {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(c.ClientCAsPEM) {
-		return nil, fmt.Errorf("reprise: Config.ClientCAsPEM holds no certificate")
-	}
-	return pool, nil
 }
