@@ -45,7 +45,8 @@ type Config struct {
 	FlushEvery int
 
 	// Timeout is how long a new session may be resumed, in whole seconds: 0
-	// means DefaultTimeout, at most seven days. (SSL_CTX_set_timeout)
+	// means DefaultTimeout, and DefaultClientTimeout for what clients keep of
+	// their own accord; at most seven days. (SSL_CTX_set_timeout)
 	Timeout time.Duration
 
 	// MaxAge is how long after its full handshake a session may be resumed,
@@ -74,6 +75,23 @@ type Config struct {
 	// ClientCAsPEM is the PEM form of a configuration's ClientCAs: a pool of
 	// exactly these certificates is known by its content, in any process.
 	ClientCAsPEM []byte
+
+	// RootCAsPEM is the PEM form of the roots that clients trust, for
+	// configurations without RootCAs; a pool of exactly these certificates is
+	// known by its content, in any process that shares a ClientStore.
+	RootCAsPEM []byte
+
+	// ClientStore keeps the sessions of clients outside the process; nil means
+	// in memory. Sessions stay in memory where no other process could tell under
+	// which conditions they may be offered: with RootCAs that RootCAsPEM does not
+	// describe, and with functions that decide on certificates (see Partition).
+	ClientStore ClientStore
+
+	// SessionsPerPeer is how many sessions clients keep of each server that they
+	// connect to, and Peers of how many servers: 0 means DefaultSessionsPerPeer
+	// and DefaultPeers. A negative SessionsPerPeer means none, as does CacheOff:
+	// connections then offer what SetSession gave them, as in libssl.
+	SessionsPerPeer, Peers int
 
 	// Tickets seals sessions into tickets; nil means a ring of keys of this
 	// process, which rotate by themselves.
@@ -112,6 +130,16 @@ type Config struct {
 	// is asked for again, ten times at most. It must be safe for concurrent use.
 	// (SSL_CTX_set_generate_session_id)
 	GenerateID func() ([]byte, error)
+
+	// SessionIDs lets the connections of Dial and Client resume by session id
+	// where a TLS 1.2 server gives ids and no tickets, which crypto/tls cannot.
+	// A connection that offers an id offers TLS 1.2 at most; the others are as
+	// configured. The id is put into the ClientHello through Config.Rand of
+	// crypto/tls, and every ClientHello is checked before it leaves: should a Go
+	// release not behave as expected, that connection ends before a byte left,
+	// with ErrSessionIDs (one of Dial is dialled again), and nothing is offered by
+	// id any more in this process. Not used with Encrypted Client Hello.
+	SessionIDs bool
 
 	// IgnoreUnexpectedEOF lets a session survive a peer that ends the
 	// connection without close_notify. (SSL_OP_IGNORE_UNEXPECTED_EOF)
@@ -223,6 +251,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("reprise: Config.FlushEvery: %d is negative", c.FlushEvery)
 	case c.SingleUse && !c.NoTickets:
 		return errors.New("reprise: Config.SingleUse: a ticket can be copied: it wants NoTickets")
+	case c.Peers < 0:
+		return fmt.Errorf("reprise: Config.Peers: %d is negative", c.Peers)
 	case c.HandleKey != nil && len(c.HandleKey) != handleKeyLen:
 		return fmt.Errorf("reprise: Config.HandleKey: %d bytes, not %d", len(c.HandleKey), handleKeyLen)
 	case c.Timeout < 0 || c.Timeout > maxLifetime:
@@ -244,6 +274,12 @@ func (c *Config) populate() {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = math.MaxInt64
+	}
+	if c.SessionsPerPeer == 0 {
+		c.SessionsPerPeer = DefaultSessionsPerPeer
+	}
+	if c.Peers == 0 {
+		c.Peers = DefaultPeers
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
