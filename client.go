@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 )
@@ -15,9 +14,12 @@ import (
 type clientHandshake struct {
 	m      *Manager
 	config *tls.Config
+	peer   *clientPeer // whose sessions are kept; nil where none are
 
 	mu       sync.Mutex
-	offer    *Session // what SetSession gave; held
+	manual   bool          // SetSession was called: nothing is offered or kept of our own accord
+	offer    *Session      // what SetSession gave, or was taken of our own accord; held
+	taken    clientSession // what was taken of our own accord
 	offered  bool
 	reason   Reason                  // why offer was not offered
 	received *tls.ClientSessionState // a TLS 1.2 ticket, until the handshake is complete
@@ -29,17 +31,25 @@ type clientHandshake struct {
 	state    tls.ConnectionState
 }
 
-func newClientHandshake(m *Manager, config *tls.Config, offer *Session) *clientHandshake {
-	return &clientHandshake{m: m, config: config, offer: offer, reason: NothingOffered, news: make(chan struct{})}
+func newClientHandshake(m *Manager, config *tls.Config, peer *clientPeer) *clientHandshake {
+	return &clientHandshake{m: m, config: config, peer: peer, reason: NothingOffered, news: make(chan struct{})}
 }
 
 // Get is crypto/tls asking for a session to offer.
 func (st *clientHandshake) Get(string) (*tls.ClientSessionState, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.offer == nil {
-		return nil, false
+	switch {
+	case st.offer != nil:
+		return st.offerSet()
+	case st.peer != nil && !st.manual:
+		return st.offerKept()
 	}
+	return nil, false
+}
+
+// offerSet offers what SetSession gave.
+func (st *clientHandshake) offerSet() (*tls.ClientSessionState, bool) {
 	if st.reason = st.m.mayOffer(st.offer, st.config); st.reason != Resumed {
 		return nil, false
 	}
@@ -49,8 +59,34 @@ func (st *clientHandshake) Get(string) (*tls.ClientSessionState, bool) {
 		st.reason = Undecodable
 		return nil, false
 	}
+	if st.peer != nil && st.offer.ProtocolVersion() == tls.VersionTLS13 {
+		st.peer.drop(clientSession{session: st.offer}) // it serves once
+	}
 	st.offered = true
 	return cs, true
+}
+
+// offerKept offers the newest good session of those that are kept of the peer.
+func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
+	for {
+		c, ok := st.peer.take()
+		if !ok {
+			return nil, false
+		}
+		cs, err := st.peer.offerable(&c)
+		if err != nil {
+			st.m.config.Logger.Warn("session not offered", "err", err)
+		} else if st.reason = st.m.mayOffer(c.session, st.config); st.reason == Resumed {
+			st.offer, st.taken, st.offered = c.session, c, true
+			return cs, true
+		}
+		if err == nil && st.reason == OtherVersion {
+			st.peer.keep(c) // for who speaks that version
+			return nil, false
+		}
+		st.peer.drop(c)
+		c.session.release()
+	}
 }
 
 // clientState is the session as crypto/tls's client takes it.
@@ -68,7 +104,11 @@ func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
 	st.mu.Lock()
 	if cs == nil {
 		st.offered, st.reason = false, ChainIncomplete
+		taken := st.taken
 		st.mu.Unlock()
+		if taken.session != nil {
+			st.peer.drop(taken)
+		}
 		return
 	}
 	if !st.finished {
@@ -76,12 +116,9 @@ func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
 		st.mu.Unlock()
 		return
 	}
-	s := st.receive(cs)
+	callbacks := st.receive(cs)
 	st.mu.Unlock()
-	if s != nil {
-		st.m.settle(s, st.m.config.CacheMode.client())()
-		s.release()
-	}
+	callbacks()
 	st.mu.Lock()
 	st.tell() // now that it is cached and announced
 	st.mu.Unlock()
@@ -94,27 +131,47 @@ func (st *clientHandshake) tell() {
 	st.news = make(chan struct{})
 }
 
-// receive makes what the server sent the connection's session and returns it
-// with a reference more; nil if it is the one that was offered.
-func (st *clientHandshake) receive(cs *tls.ClientSessionState) *Session {
+// receive makes what the server sent the connection's session, unless it is the
+// one that was offered. The callbacks that follow are in what it returns.
+func (st *clientHandshake) receive(cs *tls.ClientSessionState) (callbacks func()) {
+	callbacks = func() {}
 	ticket, state, err := cs.ResumptionState()
 	if err != nil || state == nil {
-		return nil
+		return callbacks
 	}
 	if st.resumed && slices.Equal(ticket, st.offer.Ticket()) {
 		st.attach(st.offer)
-		return nil
+		return callbacks
 	}
 	o := st.origin()
 	o.ticket = ticket
 	s, err := st.m.fromTLS(state, &st.state, o)
 	if err != nil {
 		st.m.config.Logger.Warn("received session not kept", "err", err)
-		return nil
+		return callbacks
 	}
 	s.start(libraryRef)
 	st.attach(s)
-	return s
+	callbacks = st.m.settle(s, st.m.config.CacheMode.client())
+	if st.peer == nil || st.manual {
+		s.release()
+		return callbacks
+	}
+	return then(callbacks, st.keep(s, cs))
+}
+
+// keep keeps s, with a reference that it comes with. In TLS 1.2 it takes the
+// place of the session that it renews, as in libssl.
+func (st *clientHandshake) keep(s *Session, cs *tls.ClientSessionState) (callbacks func()) {
+	c := st.m.clientSession(s, st.state.PeerCertificates[0].NotAfter)
+	c.state = cs
+	replaced := st.taken
+	return func() {
+		if replaced.session != nil && !c.once {
+			st.peer.drop(replaced)
+		}
+		st.peer.keep(c)
+	}
 }
 
 func (st *clientHandshake) origin() *origin {
@@ -150,10 +207,7 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	st.reason = st.final()
 	callbacks = st.count()
 	if st.received != nil {
-		if s := st.receive(st.received); s != nil {
-			callbacks = then(callbacks, st.m.settle(s, st.m.config.CacheMode.client()))
-			s.release()
-		}
+		callbacks = then(callbacks, st.receive(st.received))
 		st.received = nil
 		st.tell()
 	}
@@ -169,13 +223,18 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 		st.attach(bare)
 		bare.release()
 	}
-	if st.resumed && cs.Version == tls.VersionTLS13 && st.m.config.CacheMode.client() && st.offer.hold() {
+	if st.spent() && st.m.config.CacheMode.client() && st.offer.hold() {
 		return st.spend(callbacks)
 	}
 	return callbacks
 }
 
-// spend takes the session that was resumed out of the cache: in TLS 1.3 it
+// spent reports whether a TLS 1.3 session was resumed, or offered of our own accord.
+func (st *clientHandshake) spent() bool {
+	return st.offered && st.offer.ProtocolVersion() == tls.VersionTLS13 && (st.resumed || st.taken.session != nil)
+}
+
+// spend takes the session that was offered out of the cache: in TLS 1.3 it
 // serves once, as in libssl with client caching on.
 func (st *clientHandshake) spend(before func()) (callbacks func()) {
 	spent := st.offer
@@ -222,7 +281,7 @@ func (st *clientHandshake) fail() {
 func (st *clientHandshake) unused() *Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.finished || st.offer == nil || !st.offer.hold() {
+	if st.finished || st.offer == nil || st.taken.session != nil || !st.offer.hold() {
 		return nil
 	}
 	return st.offer
@@ -246,6 +305,9 @@ func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
 	if now := m.now().Unix(); now > addSeconds(f.Time, f.Timeout) || now > addSeconds(f.Time, clientLifetime(f)) {
 		m.stats.timeouts.Add(1)
 		return Expired
+	}
+	if m.now().UnixNano() > addSeconds(s.born(), int64(m.config.MaxAge)) {
+		return TooOld
 	}
 	if version < tls.VersionTLS13 && config.CipherSuites != nil && !slices.Contains(config.CipherSuites, f.Cipher) {
 		return OtherSuite
@@ -322,13 +384,4 @@ func (m *Manager) vouch(s *Session, config *tls.Config) error {
 		return fmt.Errorf("reprise: session %s not offered: certificate chain: %w", s.Fingerprint(), err)
 	}
 	return nil
-}
-
-// hostOf is the server name that an address stands for.
-func hostOf(addr string) string {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
-	}
-	return host
 }

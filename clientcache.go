@@ -1,181 +1,298 @@
 package reprise
 
 import (
-	"container/list"
+	"bytes"
 	"crypto/tls"
-	"net"
+	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// Bounds of what ClientConfig keeps.
+// Defaults of what clients keep.
 const (
-	maxPeers           = 1024 // peers, the least recently used goes
-	maxSessionsPerPeer = 8    // sessions of a peer, the oldest goes
+	DefaultPeers           = 1024      // Config.Peers
+	DefaultSessionsPerPeer = 8         // Config.SessionsPerPeer
+	DefaultClientTimeout   = time.Hour // how long clients offer a session by themselves, where Config.Timeout says nothing
 )
 
-// ClientConfig returns a configuration for any code that makes TLS clients of
-// a *tls.Config: it keeps several sessions for each peer, newest first, offers
-// a TLS 1.3 session once and a TLS 1.2 session until it expires. Every call
-// starts with no sessions: what one configuration was given, another never
-// offers. base is copied; its ClientSessionCache is not used.
-//
-// Clones of the configuration share its sessions, as http.Transport's do;
-// crypto/tls checks the peer's name and chain against each clone before a
-// session is offered. A clone with other Certificates needs a ClientConfig of
-// its own.
-func (m *Manager) ClientConfig(base *tls.Config) *tls.Config {
-	c := cloneConfig(base)
-	c.ClientSessionCache = &clientStore{m: m, peers: make(map[string]*list.Element)}
-	if c.Time == nil {
-		c.Time = m.config.Time
+// clientCache is the memory of a Manager's clients: a few sessions for each
+// peer, the newest last. A TLS 1.3 session leaves it to be offered, once (RFC
+// 8446, appendix C.4); an older one stays until it expires.
+type clientCache struct {
+	perPeer int
+	peers   int64
+	timeout int64 // seconds, of a session
+	maxAge  int64 // seconds, of a line of sessions
+	seed    maphash.Seed
+	count   atomic.Int64 // peers in all shards
+	shards  [clientShards]clientShard
+}
+
+// clientShards is how many locks there are: dials run in parallel.
+const clientShards = 16
+
+type clientShard struct {
+	mu    sync.Mutex
+	peers map[peerKey]*peerSessions
+	ring  []*peerSessions // all of peers, in the order in which the hand passes them
+	hand  int
+	_     [64]byte // the next lock is on a cache line of its own
+}
+
+// peerKey is whom a session is for.
+type peerKey struct {
+	scope      [16]byte
+	generation uint32 // of the scope's identity
+	peer       string
+}
+
+// peerSessions are the sessions of one peer. It stays when all are taken: more
+// will come.
+type peerSessions struct {
+	key      peerKey
+	place    int  // in the ring
+	used     bool // since the hand passed
+	sessions []clientSession
+	line     int64         // when the oldest line began that new sessions may be of; seconds
+	offered  clientSession // the last of those that stay; its session is held
+}
+
+// clientSession is a session that is kept, in one of its two forms or both.
+type clientSession struct {
+	state   *tls.ClientSessionState
+	session *Session // held; nil until somebody wants it
+	born    int64    // when its line began, in seconds; 0 if that is not known
+	expires int64    // the last second in which it may be offered
+	once    bool
+}
+
+func newClientCache(c *Config, timeout time.Duration) *clientCache {
+	cc := &clientCache{
+		perPeer: c.SessionsPerPeer, peers: int64(c.Peers), seed: maphash.MakeSeed(),
+		timeout: int64(timeout / time.Second), maxAge: int64(c.MaxAge / time.Second),
+	}
+	for i := range cc.shards {
+		cc.shards[i].peers = make(map[peerKey]*peerSessions)
+	}
+	return cc
+}
+
+func (cc *clientCache) shard(key *peerKey) (s *clientShard, i int) {
+	i = int(maphash.String(cc.seed, key.peer) % clientShards)
+	return &cc.shards[i], i
+}
+
+// take returns the newest session of a peer that is good at now and, if it
+// serves once, keeps it no longer. Its session, if it has one, is held.
+func (cc *clientCache) take(key *peerKey, now int64) (found clientSession, ok bool) {
+	s, _ := cc.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.peers[*key]
+	if p == nil {
+		return found, false
+	}
+	p.used = true
+	for n := len(p.sessions) - 1; n >= 0; n-- {
+		c := &p.sessions[n]
+		good := c.good(now)
+		if found = *c; good && !found.once && found.session.holdAny() {
+			p.offer(found)
+			return found, true
+		}
+		*c = clientSession{}
+		p.sessions = p.sessions[:n]
+		if good && found.once {
+			p.follow(found.born)
+			return found, true // with the reference that the list had
+		}
+		found.session.release()
+	}
+	return clientSession{}, false
+}
+
+// good reports whether c may be offered.
+func (c *clientSession) good(now int64) bool {
+	return now <= c.expires && (c.session == nil || c.session.Resumable())
+}
+
+// holdAny is hold for what may be nil.
+func (s *Session) holdAny() bool { return s == nil || s.hold() }
+
+// put keeps c, whose session comes with a reference; the peer's oldest goes
+// where there is no room. A ticket that is kept already stays as it is.
+func (cc *clientCache) put(key *peerKey, c clientSession, now int64) {
+	s, i := cc.shard(key)
+	s.mu.Lock()
+	p := cc.peer(s, key)
+	if c.born == 0 {
+		c.born = p.began(now, cc.maxAge)
+		c.expires = min(c.expires, addSeconds(c.born, cc.maxAge))
+	}
+	dropped := p.add(c, cc.perPeer)
+	s.mu.Unlock()
+	dropped.session.release()
+	for n := i; cc.count.Load() > cc.peers; n++ {
+		cc.shards[n%clientShards].evict(cc, key)
+	}
+}
+
+// add keeps c and returns what is not kept for it.
+func (p *peerSessions) add(c clientSession, most int) (dropped clientSession) {
+	if slices.ContainsFunc(p.sessions, c.sameTicket) {
+		return c
+	}
+	if len(p.sessions) == most {
+		dropped = p.sessions[0]
+		copy(p.sessions, p.sessions[1:])
+		p.sessions[most-1] = c
+		return dropped
+	}
+	p.sessions = append(p.sessions, c)
+	return clientSession{}
+}
+
+// sameTicket reports whether c and d are one session: crypto/tls gives a TLS
+// 1.2 session again when it was resumed without a new ticket.
+func (c clientSession) sameTicket(d clientSession) bool {
+	if c.once || d.once || c.state == nil || d.state == nil {
+		return c.session == d.session && c.session != nil
+	}
+	a, _, _ := c.state.ResumptionState()
+	b, _, _ := d.state.ResumptionState()
+	return bytes.Equal(a, b)
+}
+
+// peer returns what is kept of a peer, new if need be. The caller holds s.mu.
+func (cc *clientCache) peer(s *clientShard, key *peerKey) *peerSessions {
+	p := s.peers[*key]
+	if p == nil {
+		p = &peerSessions{key: *key, place: len(s.ring)}
+		s.peers[*key] = p
+		s.ring = append(s.ring, p)
+		cc.count.Add(1)
+	}
+	p.used = true
+	return p
+}
+
+// evict lets the peer go that was not used since the hand passed, or the next,
+// but not the one that is kept for.
+func (s *clientShard) evict(cc *clientCache, but *peerKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range 2 * len(s.ring) {
+		s.hand %= len(s.ring)
+		p := s.ring[s.hand]
+		if p.used || p.key == *but {
+			p.used = false
+			s.hand++
+			continue
+		}
+		s.remove(cc, p)
+		return
+	}
+}
+
+func (s *clientShard) remove(cc *clientCache, p *peerSessions) {
+	last := s.ring[len(s.ring)-1]
+	s.ring[p.place], last.place = last, p.place
+	s.ring[len(s.ring)-1] = nil
+	s.ring = s.ring[:len(s.ring)-1]
+	delete(s.peers, p.key)
+	cc.count.Add(-1)
+	p.offered.session.release()
+	for _, c := range p.sessions {
+		c.session.release()
+	}
+}
+
+// drop keeps a session no longer, whichever form it is known in.
+func (cc *clientCache) drop(key *peerKey, state *tls.ClientSessionState, session *Session) {
+	s, _ := cc.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.peers[*key]
+	if p == nil {
+		return
+	}
+	i := slices.IndexFunc(p.sessions, func(c clientSession) bool {
+		return state != nil && c.state == state || session != nil && c.session == session
+	})
+	if i >= 0 {
+		p.sessions[i].session.release()
+		p.sessions = slices.Delete(p.sessions, i, i+1)
+	}
+}
+
+// offer notes that c, which stays, is offered.
+func (p *peerSessions) offer(c clientSession) {
+	p.follow(c.born)
+	if c.session.holdAny() {
+		p.offered.session.release()
+		p.offered = c
+	}
+}
+
+// takeOffered returns the session that was offered last, of those that stay;
+// its session, if it has one, is held.
+func (cc *clientCache) takeOffered(key *peerKey) (c clientSession) {
+	s, _ := cc.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.peers[*key]; p != nil {
+		c, p.offered = p.offered, clientSession{}
 	}
 	return c
 }
 
-// clientStore is the ClientSessionCache of one configuration and its clones.
-type clientStore struct {
-	m *Manager
-
-	mu    sync.Mutex
-	peers map[string]*list.Element // of *peerSessions
-	order list.List                // least recently used at the back
-}
-
-// peerSessions are the sessions of one peer, newest first, each held.
-type peerSessions struct {
-	key      string
-	sessions []*Session
-}
-
-// Get takes the newest session that is still good; in TLS 1.3 it is spent.
-func (cs *clientStore) Get(key string) (*tls.ClientSessionState, bool) {
-	for {
-		s := cs.take(key)
-		if s == nil {
-			return nil, false
+// close lets go of everything.
+func (cc *clientCache) close() {
+	for i := range cc.shards {
+		s := &cc.shards[i]
+		s.mu.Lock()
+		for len(s.ring) > 0 {
+			s.remove(cc, s.ring[0])
 		}
-		state, err := cs.m.clientState(s)
-		if s.ProtocolVersion() == tls.VersionTLS13 && s.inCache.Load() {
-			cs.m.cache.remove(s, CauseTaken)
-		}
-		s.release()
-		if err == nil {
-			return state, true
-		}
-		cs.m.config.Logger.Warn("session not offered", "session", s, "err", err)
-		cs.drop(key, s)
+		s.mu.Unlock()
 	}
 }
 
-// take returns the session to offer, held.
-func (cs *clientStore) take(key string) *Session {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	e, ok := cs.peers[key]
-	if !ok {
-		return nil
-	}
-	cs.order.MoveToFront(e)
-	p := e.Value.(*peerSessions)
-	for len(p.sessions) > 0 {
-		s := p.sessions[0]
-		good := cs.m.fresh(s)
-		if good && s.ProtocolVersion() < tls.VersionTLS13 && s.hold() {
-			return s
-		}
-		p.sessions = p.sessions[1:]
-		if good {
-			return s // with the reference that the list had
-		}
-		s.release()
-	}
-	return nil
-}
-
-// fresh reports whether a client may still offer s.
-func (m *Manager) fresh(s *Session) bool {
-	if !s.Resumable() {
-		return false
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return m.now().Unix() <= addSeconds(s.f.Time, clientLifetime(&s.f))
-}
-
-// Put keeps a session that the server sent, or drops what is kept of a peer
-// whose chain does not hold any more.
-func (cs *clientStore) Put(key string, state *tls.ClientSessionState) {
-	if state == nil {
-		cs.forget(key)
-		return
-	}
-	ticket, ss, err := state.ResumptionState()
-	if err != nil || ss == nil {
-		return
-	}
-	o := &origin{contextID: cs.m.config.ContextID, ticket: ticket}
-	if _, _, err := net.SplitHostPort(key); err != nil {
-		o.hostname = normalName(key)
-	}
-	cs.m.newLine(o)
-	s, err := cs.m.fromTLS(ss, &tls.ConnectionState{}, o)
-	if err != nil {
-		cs.m.config.Logger.Warn("received session not kept", "err", err)
-		return
-	}
-	s.start(libraryRef)
-	cs.keep(key, s)
-	cs.m.settle(s, cs.m.config.CacheMode.client())()
-}
-
-func (cs *clientStore) keep(key string, s *Session) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	e, ok := cs.peers[key]
-	if !ok {
-		e = cs.order.PushFront(&peerSessions{key: key})
-		cs.peers[key] = e
-		if cs.order.Len() > maxPeers {
-			cs.forgetLocked(cs.order.Back())
-		}
-	}
-	p := e.Value.(*peerSessions)
-	p.sessions = slices.Insert(p.sessions, 0, s)
-	if n := len(p.sessions); n > maxSessionsPerPeer {
-		p.sessions[n-1].release()
-		p.sessions = p.sessions[:n-1]
+// follow notes that a session of a line that began at born is offered: what the
+// peer sends from now on may be of that line.
+func (p *peerSessions) follow(born int64) {
+	if p.line == 0 || born < p.line {
+		p.line = born
 	}
 }
 
-// drop forgets one session of a peer.
-func (cs *clientStore) drop(key string, s *Session) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	e, ok := cs.peers[key]
-	if !ok {
-		return
+// began returns when the line began that a new session is of. Where nobody can
+// tell whether its connection resumed, that is the oldest line which can still
+// be offered: else renewals would keep a session alive for ever.
+func (p *peerSessions) began(now, maxAge int64) int64 {
+	if p.line == 0 || now > addSeconds(p.line, maxAge) {
+		p.line = now
 	}
-	p := e.Value.(*peerSessions)
-	if i := slices.Index(p.sessions, s); i >= 0 {
-		p.sessions = slices.Delete(p.sessions, i, i+1)
-		s.release()
+	return p.line
+}
+
+// offer notes that a session is offered that is not kept here.
+func (cc *clientCache) offer(key *peerKey, c clientSession) {
+	s, _ := cc.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := cc.peer(s, key); c.once {
+		p.follow(c.born)
+	} else {
+		p.offer(c)
 	}
 }
 
-func (cs *clientStore) forget(key string) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if e, ok := cs.peers[key]; ok {
-		cs.forgetLocked(e)
-	}
-}
-
-func (cs *clientStore) forgetLocked(e *list.Element) {
-	p := e.Value.(*peerSessions)
-	for _, s := range p.sessions {
-		s.release()
-	}
-	delete(cs.peers, p.key)
-	cs.order.Remove(e)
+func (cc *clientCache) began(key *peerKey, now int64) int64 {
+	s, _ := cc.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cc.peer(s, key).began(now, cc.maxAge)
 }

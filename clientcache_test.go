@@ -1,11 +1,11 @@
 package reprise
 
 import (
-	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +19,7 @@ type dialer struct {
 	t      testing.TB
 	addr   string
 	config *tls.Config
-	store  *clientStore
+	store  *configCache
 	client *Manager
 	mu     sync.Mutex
 	now    time.Time
@@ -71,7 +71,7 @@ func newDialer(t testing.TB, version uint16, client Config) *dialer {
 		}
 	}()
 	d.config = d.client.ClientConfig(&tls.Config{RootCAs: ca.Pool(), ServerName: "a.test"})
-	d.store = d.config.ClientSessionCache.(*clientStore)
+	d.store = d.config.ClientSessionCache.(*configCache)
 	return d
 }
 
@@ -97,26 +97,43 @@ func (d *dialer) dial() (resumed bool) {
 	return resumed
 }
 
-func (d *dialer) kept() int {
-	d.store.mu.Lock()
-	defer d.store.mu.Unlock()
-	if e := d.store.peers["a.test"]; e != nil {
-		return len(e.Value.(*peerSessions).sessions)
+// of returns what is kept of a peer, oldest first.
+func (d *dialer) of(peer string) []clientSession {
+	p := d.store.peer(peer)
+	key := p.key()
+	shard, _ := d.client.clients.shard(key)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if p := shard.peers[*key]; p != nil {
+		return slices.Clone(p.sessions)
 	}
-	return 0
+	return nil
 }
 
-// TestClientStoreSpends: a TLS 1.3 session is offered once, each of several.
-func TestClientStoreSpends(t *testing.T) {
+func (d *dialer) kept() int { return len(d.of("a.test")) }
+
+// peers counts the peers, in the shards.
+func (d *dialer) peers() (n int) {
+	for i := range d.client.clients.shards {
+		s := &d.client.clients.shards[i]
+		s.mu.Lock()
+		if n += len(s.peers); len(s.peers) != len(s.ring) {
+			d.t.Errorf("shard %d: %d peers, %d in the ring", i, len(s.peers), len(s.ring))
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// TestClientCacheSpends: a TLS 1.3 session is offered once, each of several.
+func TestClientCacheSpends(t *testing.T) {
 	d := newDialer(t, tls.VersionTLS13, Config{})
-	var wg sync.WaitGroup
-	for range 3 { // at once, so that none has a session of another
+	for range 3 {
 		c, _ := d.open()
 		defer c.Close()
 	}
-	wg.Wait()
 	first := d.kept()
-	for range 2 * maxSessionsPerPeer {
+	for range 2 * DefaultSessionsPerPeer {
 		if !d.dial() {
 			t.Error("not resumed: each connection brings the session for the next")
 		}
@@ -134,8 +151,8 @@ func TestClientStoreSpends(t *testing.T) {
 	}
 }
 
-// TestClientStoreReuses: a TLS 1.2 session is offered until it expires.
-func TestClientStoreReuses(t *testing.T) {
+// TestClientCacheReuses: a TLS 1.2 session is offered until it expires.
+func TestClientCacheReuses(t *testing.T) {
 	d := newDialer(t, tls.VersionTLS12, Config{Timeout: time.Hour})
 	d.dial()
 	for range 3 {
@@ -149,7 +166,7 @@ func TestClientStoreReuses(t *testing.T) {
 	}
 }
 
-func TestClientStoreExpires(t *testing.T) {
+func TestClientCacheExpires(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		d := newDialer(t, version, Config{Timeout: time.Hour})
 		d.dial()
@@ -168,8 +185,8 @@ func TestClientStoreExpires(t *testing.T) {
 	}
 }
 
-// TestClientStoreBounds: what is kept is bounded, and what goes is given back.
-func TestClientStoreBounds(t *testing.T) {
+// TestClientCacheBounds: what is kept is bounded, and what goes is given back.
+func TestClientCacheBounds(t *testing.T) {
 	d := newDialer(t, tls.VersionTLS13, Config{})
 	c, _ := d.open()
 	c.Close()
@@ -177,78 +194,144 @@ func TestClientStoreBounds(t *testing.T) {
 	if !err {
 		t.Fatal("no session")
 	}
-	for range 3 * maxSessionsPerPeer {
+	for range 3 * DefaultSessionsPerPeer {
 		d.store.Put("a.test", ticket)
 	}
-	if d.kept() != maxSessionsPerPeer {
-		t.Errorf("%d sessions of a peer, want %d", d.kept(), maxSessionsPerPeer)
+	if d.kept() != DefaultSessionsPerPeer {
+		t.Errorf("%d sessions of a peer, want %d", d.kept(), DefaultSessionsPerPeer)
 	}
-	oldest := d.store.peers["a.test"].Value.(*peerSessions).sessions[maxSessionsPerPeer-1]
-	d.store.Put("a.test", ticket)
-	if caller, library := oldest.refs.held(); caller != 0 || library != 0 {
-		t.Errorf("the session that had to go is held %d and %d times", caller, library)
-	}
-	for i := range maxPeers - 1 {
+	for i := range DefaultPeers {
 		d.store.Put(fmt.Sprintf("peer%d:1", i), ticket)
+		d.store.Get("a.test") // used all the time
+		d.store.Put("a.test", ticket)
 	}
-	d.store.Get("a.test") // the peer of longest ago is used again
-	for i := range 10 {
+	for i := range 100 {
 		d.store.Put(fmt.Sprintf("more%d", i), ticket)
+		d.store.Get("a.test")
+		d.store.Put("a.test", ticket)
 	}
-	if n := len(d.store.peers); n != maxPeers || d.store.order.Len() != n {
-		t.Errorf("%d peers in the map and %d in the order, want %d", n, d.store.order.Len(), maxPeers)
+	if n := d.peers(); n != DefaultPeers || d.client.clients.count.Load() != int64(n) {
+		t.Errorf("%d peers, counted %d, want %d", n, d.client.clients.count.Load(), DefaultPeers)
 	}
 	if d.kept() == 0 {
-		t.Error("the peer that was just used had to go")
+		t.Error("the peer that was used all the time had to go")
 	}
-	if _, ok := d.store.peers["peer0:1"]; ok {
-		t.Error("the peer of longest ago is kept")
+	if len(d.of("more99")) == 0 {
+		t.Error("the peer that came last had to go")
 	}
 }
 
-// TestClientStoreNewestFirst: the session that came last is offered first.
-func TestClientStoreNewestFirst(t *testing.T) {
-	d := newDialer(t, tls.VersionTLS13, Config{})
-	var open []*tls.Conn
-	for range 3 {
-		c, _ := d.open()
-		open = append(open, c)
-		d.pass(1)
+// TestClientCacheReleases: a session that goes is given back, whichever way.
+func TestClientCacheReleases(t *testing.T) {
+	d := newDialer(t, tls.VersionTLS13, Config{CacheMode: CacheClient | NoInternalStore, SessionsPerPeer: 2, Peers: 1})
+	collect := func() (s *Session) {
+		d.open()
+		kept := d.of("a.test")
+		return kept[len(kept)-1].session
 	}
-	for _, c := range open {
-		c.Close()
-	}
-	sessions := d.store.peers["a.test"].Value.(*peerSessions).sessions
-	for i, s := range sessions[1:] {
-		if s.Time().After(sessions[i].Time()) {
-			t.Errorf("session %d is newer than the one before it", i+1)
+	free := func(s *Session, why string) {
+		t.Helper()
+		if caller, library := s.refs.held(); caller != 0 || library != 0 {
+			t.Errorf("%s: held %d and %d times", why, caller, library)
 		}
 	}
-	newest := sessions[0].Ticket()
-	got, _ := d.store.Get("a.test")
-	if ticket, _, err := got.ResumptionState(); err != nil || !bytes.Equal(ticket, newest) {
-		t.Errorf("the session given is not the newest: %v", err)
+	spent := collect()
+	ticket, ok := d.store.Get("a.test")
+	if !ok {
+		t.Fatal("no session")
+	}
+	free(spent, "spent")
+	var all []*Session
+	for range 3 {
+		d.store.Put("a.test", ticket)
+		kept := d.of("a.test")
+		all = append(all, kept[len(kept)-1].session)
+	}
+	free(all[0], "the oldest of too many")
+	d.store.Put("b.test", ticket)
+	free(all[1], "of a peer too many")
+	last := d.of("b.test")[0].session
+	d.client.Close()
+	free(last, "of a Manager that was closed")
+}
+
+// TestClientCacheNewestFirst: the session that came last is offered first.
+func TestClientCacheNewestFirst(t *testing.T) {
+	d := newDialer(t, tls.VersionTLS13, Config{})
+	var came []*tls.ClientSessionState
+	for range 3 {
+		d.dial()
+		ticket, ok := d.store.Get("a.test")
+		if !ok {
+			t.Fatal("no session came")
+		}
+		came = append(came, ticket)
+	}
+	for _, ticket := range came {
+		d.store.Put("a.test", ticket)
+	}
+	for i, want := range slices.Backward(came) {
+		if got, _ := d.store.Get("a.test"); got != want {
+			t.Errorf("number %d was not the newest of those left", i)
+		}
 	}
 }
 
-// TestClientStoreForgets: crypto/tls withdraws what it cannot offer.
-func TestClientStoreForgets(t *testing.T) {
+// TestClientCacheForgets: crypto/tls withdraws what it offered and was no good,
+// and nothing else.
+func TestClientCacheForgets(t *testing.T) {
 	d := newDialer(t, tls.VersionTLS12, Config{})
 	d.dial()
-	d.store.Put("a.test", nil)
+	first := d.of("a.test")[0]
+	mine := d.config
+	d.config = d.client.Partition("another").ClientConfig(mine)
+	d.dial()
+	newer, _ := d.config.ClientSessionCache.Get("a.test")
+	d.config = mine
+	d.store.Put("a.test", newer)
+	d.dial() // offers the newer
 	d.store.Put("never.seen", nil)
-	if _, ok := d.store.Get("a.test"); ok || len(d.store.peers) != 0 || d.store.order.Len() != 0 {
-		t.Error("something is left of a peer that was withdrawn")
+	d.store.Put("a.test", nil)
+	if kept := d.of("a.test"); len(kept) != 1 || kept[0].state != first.state {
+		t.Errorf("%d sessions kept, the first should be alone", len(kept))
+	}
+	d.store.Get("a.test")
+	d.store.Put("a.test", nil)
+	if _, ok := d.store.Get("a.test"); ok {
+		t.Error("a session that was withdrawn is kept")
 	}
 	d.store.Put("a.test", new(tls.ClientSessionState)) // a zero state is no session
-	if len(d.store.peers) != 0 {
+	if d.kept() != 0 {
 		t.Error("a zero ClientSessionState is kept: it would crash the client")
 	}
 }
 
-// TestClientStoreCached: with a client's cache mode the sessions are in the
+// TestClientCacheSameTicket: a TLS 1.2 session that was resumed without a new
+// ticket, which crypto/tls gives again, neither fills the list nor lives longer.
+func TestClientCacheSameTicket(t *testing.T) {
+	d := newDialer(t, tls.VersionTLS12, Config{})
+	d.dial()
+	first := d.of("a.test")
+	d.pass(1)
+	ticket, _ := d.store.Get("a.test")
+	_, state, err := ticket.ResumptionState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes, _, _ := ticket.ResumptionState()
+	again, err := tls.NewResumptionState(slices.Clone(bytes), state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.store.Put("a.test", again)
+	if kept := d.of("a.test"); len(kept) != 1 || kept[0].expires != first[0].expires {
+		t.Errorf("after the same ticket: %d sessions, the first until %d, now %d", len(kept), first[0].expires, kept[0].expires)
+	}
+}
+
+// TestClientCacheCached: with a client's cache mode the sessions are in the
 // Manager's cache too, and leave it when they are spent or removed.
-func TestClientStoreCached(t *testing.T) {
+func TestClientCacheCached(t *testing.T) {
 	var causes []Cause
 	d := newDialer(t, tls.VersionTLS13, Config{CacheMode: CacheClient, OnRemove: func(_ *Session, c Cause) { causes = append(causes, c) }})
 	d.dial()
@@ -266,7 +349,7 @@ func TestClientStoreCached(t *testing.T) {
 	}
 }
 
-func TestClientStoreConcurrent(t *testing.T) {
+func TestClientCacheConcurrent(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		d := newDialer(t, version, Config{CacheMode: CacheClient})
 		d.dial()
@@ -279,24 +362,8 @@ func TestClientStoreConcurrent(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if !d.dial() || d.kept() > maxSessionsPerPeer {
+		if !d.dial() || d.kept() > DefaultSessionsPerPeer {
 			t.Errorf("%s: after all that %d sessions are kept", tls.VersionName(version), d.kept())
 		}
-	}
-}
-
-// TestClientConfigApart: what one configuration was given another never
-// offers, and its clones do.
-func TestClientConfigApart(t *testing.T) {
-	d := newDialer(t, tls.VersionTLS13, Config{})
-	d.dial()
-	mine := d.config
-	d.config = d.client.ClientConfig(mine)
-	if d.dial() {
-		t.Error("another configuration offered the session")
-	}
-	d.config = mine.Clone()
-	if !d.dial() {
-		t.Error("a clone did not offer the session")
 	}
 }

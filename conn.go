@@ -34,13 +34,15 @@ type Conn struct {
 	m      *Manager
 	config *tls.Config
 	client bool
+	peer   *clientPeer // client: whose sessions are kept; nil where none are
 
 	link atomic.Pointer[link]
 
-	mu    sync.Mutex
-	offer *Session   // client: set for the next handshake; held
-	lent  []*Session // kept readable until Clear or Free; held
-	freed bool
+	mu     sync.Mutex
+	offer  *Session   // client: set for the next handshake; held
+	manual bool       // client: SetSession was called
+	lent   []*Session // kept readable until Clear or Free; held
+	freed  bool
 }
 
 // link is what a Conn has per transport: Clear starts a new one.
@@ -73,47 +75,12 @@ func (m *Manager) Server(nc net.Conn, config *tls.Config) *Conn {
 	return c
 }
 
-// Client returns a connection on the client's side of nc. config is copied; its
-// ClientSessionCache is not used: the connection offers what SetSession gave.
-// It must have a ServerName or InsecureSkipVerify.
-//
-// It is SSL_new and SSL_set_connect_state.
-func (m *Manager) Client(nc net.Conn, config *tls.Config) *Conn {
-	c := &Conn{m: m, config: cloneConfig(config), client: true}
-	c.start(nc)
-	return c
-}
-
-// Dial connects to addr and returns the connection, its handshake still to be
-// done so that a session may be set before. A config without ServerName gets
-// the host of addr.
-func (m *Manager) Dial(network, addr string, config *tls.Config) (*Conn, error) {
-	return m.DialContext(context.Background(), network, addr, config)
-}
-
-// DialContext is Dial under a context, which is for the transport only: give
-// HandshakeContext one for the handshake.
-func (m *Manager) DialContext(ctx context.Context, network, addr string, config *tls.Config) (*Conn, error) {
-	config = cloneConfig(config)
-	if config.ServerName == "" {
-		config.ServerName = hostOf(addr)
-	}
-	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return m.Client(nc, config), nil
-}
-
 // start begins a link over nc.
 func (c *Conn) start(nc net.Conn) {
 	l := &link{wire: &wire{Conn: nc}}
 	if c.client {
 		config := c.config.Clone()
-		if config.Time == nil {
-			config.Time = c.m.config.Time
-		}
-		l.client = newClientHandshake(c.m, config, nil)
+		l.client = newClientHandshake(c.m, config, c.peer)
 		config.ClientSessionCache = l.client
 		l.tls = tls.Client(l.wire, config)
 	} else {
@@ -174,7 +141,7 @@ func (c *Conn) handOver(l *link) {
 	defer c.mu.Unlock()
 	l.client.mu.Lock()
 	defer l.client.mu.Unlock()
-	l.client.offer, c.offer = c.offer, nil
+	l.client.offer, l.client.manual, c.offer = c.offer, c.manual, nil
 }
 
 func (l *link) finish(cs *tls.ConnectionState) (callbacks func()) {
@@ -299,6 +266,10 @@ func (c *Conn) SessionReused() (bool, Reason) {
 // takes back what was set. What the connection was using falls under the
 // bad-session rule, as in libssl: see Clear.
 //
+// From then on the connection's sessions are in the caller's hands: it offers
+// what was set, nothing after nil, and what the server sends is not kept for
+// connections to come (see Client).
+//
 // A session that was imported is verified first, against the configuration's
 // roots and for its ServerName; the error says which check failed. The other
 // errors are ErrServerSide, ErrOtherManager, ErrNotResumable and ErrFreed.
@@ -325,7 +296,7 @@ func (c *Conn) SetSession(s *Session) error {
 		return net.ErrClosed
 	}
 	c.offer.release()
-	c.offer = s
+	c.offer, c.manual = s, true
 	return nil
 }
 
@@ -370,6 +341,9 @@ func (c *Conn) judge(l *link) (bad bool) {
 func (c *Conn) discard(l *link, cause Cause) {
 	if s := l.session(); s != nil {
 		c.m.cache.remove(s, cause)
+		if c.peer != nil && !c.manual {
+			c.peer.drop(clientSession{session: s})
+		}
 		s.release()
 	}
 }

@@ -1,6 +1,7 @@
 package reprise
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -26,6 +27,8 @@ var ErrClosed = errors.New("reprise: Manager is closed")
 type Manager struct {
 	config      Config
 	policies    *policies
+	scopes      *scopes
+	clients     *clientCache
 	handles     *handles
 	layout      layout
 	cache       *sessionCache
@@ -43,6 +46,7 @@ func New(config Config) (*Manager, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	clientTimeout := cmp.Or(config.Timeout, DefaultClientTimeout)
 	config.populate()
 	if config.Tickets == nil {
 		ring, err := ticket.GenerateRing(ticket.RingConfig{Lifetime: config.Timeout, Time: config.Time})
@@ -56,6 +60,10 @@ func New(config Config) (*Manager, error) {
 	if m.policies, err = newPolicies(&config); err != nil {
 		return nil, err
 	}
+	if m.scopes, err = newScopes(&config); err != nil {
+		return nil, err
+	}
+	m.clients = newClientCache(&config, clientTimeout)
 	if m.handles, err = newHandles(&config); err != nil {
 		return nil, err
 	}
@@ -71,6 +79,7 @@ func New(config Config) (*Manager, error) {
 func (m *Manager) Close() error {
 	if m.closed.CompareAndSwap(false, true) {
 		m.cache.flush(0, true, CauseClosed)
+		m.clients.close()
 	}
 	return nil
 }

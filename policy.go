@@ -65,7 +65,7 @@ func (p *policies) of(cfg *tls.Config, direct bool) policy {
 	if p.named.is(cfg.ClientCAs) {
 		return hashPolicy(cfg.ClientAuth, "content", p.named.sum)
 	}
-	label := p.pools.of(cfg.ClientCAs)
+	_, label := p.pools.of(cfg.ClientCAs)
 	if label == nil {
 		return unnamed
 	}

@@ -32,24 +32,26 @@ type labelled[T any] struct {
 	label []byte
 }
 
-// of returns the label of v, nil if none could be drawn.
-func (l *labels[T]) of(v T) []byte {
+// of returns the label of v and what is remembered of v; no label if none could
+// be drawn.
+func (l *labels[T]) of(v T) (kept T, label []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.seen {
 		if l.same(s.value, v) {
-			return s.label
+			return s.value, s.label
 		}
 	}
-	label := make([]byte, 16)
+	label = make([]byte, 16)
 	if _, err := io.ReadFull(l.rand, label); err != nil {
-		return nil
+		return v, nil
 	}
 	if len(l.seen) == maxLabels {
 		l.seen = slices.Delete(l.seen, 0, 1)
 	}
-	l.seen = append(l.seen, labelled[T]{l.keep(v), label})
-	return label
+	kept = l.keep(v)
+	l.seen = append(l.seen, labelled[T]{kept, label})
+	return kept, label
 }
 
 func newPools(rand io.Reader) *labels[*x509.CertPool] {

@@ -1,0 +1,77 @@
+package reprise
+
+import (
+	"crypto/tls"
+	"net"
+)
+
+// configCache is the ClientSessionCache of a configuration and its clones.
+type configCache struct {
+	m     *Manager
+	scope scope
+}
+
+func (cc *configCache) peer(key string) clientPeer {
+	return clientPeer{m: cc.m, scope: cc.scope, name: key}
+}
+
+// Get takes the newest session that is still good; in TLS 1.3 it is spent.
+func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
+	p := cc.peer(key)
+	for {
+		c, ok := p.take()
+		if !ok {
+			return nil, false
+		}
+		if c.session == nil {
+			return c.state, true
+		}
+		cs, err := p.offerable(&c)
+		if err != nil {
+			cc.m.config.Logger.Warn("session not offered", "session", c.session, "err", err)
+			p.drop(c)
+		} else if c.once && c.session.inCache.Load() {
+			cc.m.cache.remove(c.session, CauseTaken)
+		}
+		c.session.release()
+		if err == nil {
+			return cs, true
+		}
+	}
+}
+
+// Put keeps a session that the server sent, or drops the one that was offered
+// and was no good.
+func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
+	p := cc.peer(key)
+	if cs == nil {
+		p.failed()
+		return
+	}
+	c, err := p.received(cs)
+	if err != nil {
+		cc.m.config.Logger.Warn("received session not kept", "err", err)
+		return
+	}
+	callbacks := func() {}
+	if store, _ := p.store(); store != nil || cc.m.config.CacheMode.client() {
+		s, notAfter, err := p.unwatched(cs)
+		if err != nil {
+			cc.m.config.Logger.Warn("received session not kept", "err", err)
+			return
+		}
+		c = cc.m.clientSession(s, notAfter)
+		c.state = cs
+		callbacks = cc.m.settle(s, cc.m.config.CacheMode.client())
+	}
+	p.keep(c)
+	callbacks()
+}
+
+// hostOfKey is the server name in crypto/tls's key, "" if that is an address.
+func hostOfKey(key string) string {
+	if _, _, err := net.SplitHostPort(key); err == nil {
+		return ""
+	}
+	return normalName(key)
+}

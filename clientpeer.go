@@ -1,0 +1,211 @@
+package reprise
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"time"
+
+	"github.com/reprise-tls/reprise/internal/gotls"
+)
+
+// storeBudget is what a handshake waits for a ClientStore at most.
+const storeBudget = time.Second
+
+// clientPeer is a server as a client knows it, with the sessions that are kept
+// for it: in memory, or in Config.ClientStore where its scope has a name there.
+type clientPeer struct {
+	m     *Manager
+	scope scope
+	name  string
+}
+
+// keepsClients reports whether clients keep sessions of their own accord.
+func (m *Manager) keepsClients() bool {
+	return m.config.SessionsPerPeer > 0 && m.config.CacheMode&cacheSides != CacheOff
+}
+
+func (p *clientPeer) key() *peerKey {
+	return &peerKey{scope: p.scope.id, generation: p.scope.identity.current(), peer: p.name}
+}
+
+// store returns the store and the peer's name in it, nil if it has none.
+func (p *clientPeer) store() (ClientStore, string) {
+	if p.m.config.ClientStore == nil || p.scope.name == "" {
+		return nil, ""
+	}
+	name := binary.BigEndian.AppendUint32([]byte(p.scope.name), uint32(len(p.name)))
+	return p.m.config.ClientStore, string(name) + p.name
+}
+
+// take returns the session to offer. A TLS 1.3 session is spent by it. If the
+// session comes as a Session it is held.
+func (p *clientPeer) take() (clientSession, bool) {
+	if p.m.closed.Load() {
+		return clientSession{}, false
+	}
+	if store, name := p.store(); store != nil {
+		return p.takeStored(store, name)
+	}
+	return p.m.clients.take(p.key(), p.m.now().Unix())
+}
+
+func (p *clientPeer) takeStored(store ClientStore, name string) (clientSession, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
+	defer cancel()
+	for range p.m.config.SessionsPerPeer {
+		der, err := store.Take(ctx, name)
+		if err != nil {
+			p.m.config.Logger.Warn("client store: session not taken", "err", err)
+			return clientSession{}, false
+		}
+		if der == nil {
+			return clientSession{}, false
+		}
+		c, err := p.stored(der)
+		if err == nil && c.good(p.m.now().Unix()) {
+			p.m.clients.offer(p.key(), c)
+			return c, true
+		}
+		c.session.release()
+		if err := store.Forget(ctx, name, der); err != nil {
+			p.m.config.Logger.Warn("client store: session not forgotten", "err", err)
+			return clientSession{}, false
+		}
+	}
+	return clientSession{}, false
+}
+
+// stored makes a session of what a store kept. What is in the store is as good
+// as memory: whoever writes there could as well have made up the secrets.
+func (p *clientPeer) stored(der []byte) (c clientSession, err error) {
+	s, rest, err := decode(der, p.m.now().Unix())
+	if err != nil || len(rest) > 0 {
+		return c, errUndecodable
+	}
+	s.start(libraryRef)
+	clear(der)
+	s.owner.Store(p.m)
+	leaf, err := s.PeerCertificate()
+	if err != nil || leaf == nil {
+		s.release()
+		return c, errUndecodable
+	}
+	return p.m.clientSession(s, leaf.NotAfter), nil
+}
+
+// clientSession describes s, with a reference that it comes with.
+func (m *Manager) clientSession(s *Session, notAfter time.Time) clientSession {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := clientSession{session: s, born: s.born() / int64(time.Second), once: s.f.Version == tls.VersionTLS13}
+	life := min(clientLifetime(&s.f), m.clients.timeout)
+	c.expires = min(addSeconds(s.f.Time, life), addSeconds(c.born, m.clients.maxAge), notAfter.Unix())
+	return c
+}
+
+// keep keeps c, whose session comes with a reference.
+func (p *clientPeer) keep(c clientSession) {
+	now := p.m.now().Unix()
+	if p.m.closed.Load() || c.expires < now {
+		c.session.release()
+		return
+	}
+	if store, name := p.store(); store != nil && c.session != nil {
+		p.put(store, name, c)
+		c.session.release()
+		return
+	}
+	p.m.clients.put(p.key(), c, now)
+}
+
+func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
+	der, err := c.session.MarshalBinary()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
+		defer cancel()
+		err = store.Put(ctx, name, der, time.Unix(c.expires, 0), c.once)
+		clear(der)
+	}
+	if err != nil {
+		p.m.config.Logger.Warn("client store: session not kept", "session", c.session, "err", err)
+	}
+}
+
+// drop keeps a session no longer: it turned out bad, was replaced, or is
+// offered already.
+func (p *clientPeer) drop(c clientSession) {
+	if store, name := p.store(); store != nil && c.session != nil {
+		p.forget(store, name, c.session)
+		return
+	}
+	p.m.clients.drop(p.key(), c.state, c.session)
+}
+
+func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
+	der, err := s.MarshalBinary()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
+		defer cancel()
+		err = store.Forget(ctx, name, der)
+		clear(der)
+	}
+	if err != nil {
+		p.m.config.Logger.Warn("client store: session not forgotten", "session", s, "err", err)
+	}
+}
+
+// offerable returns c as crypto/tls takes it, and sees to it that c has its
+// session too, held.
+func (p *clientPeer) offerable(c *clientSession) (cs *tls.ClientSessionState, err error) {
+	if c.session == nil {
+		c.session, _, err = p.unwatched(c.state)
+	} else if c.state == nil {
+		c.state, err = p.m.clientState(c.session)
+	}
+	return c.state, err
+}
+
+// received describes what the server sent on a connection that nobody watched.
+func (p *clientPeer) received(cs *tls.ClientSessionState) (c clientSession, err error) {
+	_, ss, err := cs.ResumptionState()
+	if err != nil || ss == nil {
+		return c, errUndecodable
+	}
+	version, err := gotls.Version(ss)
+	if err != nil {
+		return c, err
+	}
+	return clientSession{
+		state: cs, once: version == tls.VersionTLS13, expires: addSeconds(p.m.now().Unix(), p.m.clients.timeout),
+	}, nil
+}
+
+// failed drops what was offered last, as far as it is kept: it was no good.
+func (p *clientPeer) failed() {
+	c := p.m.clients.takeOffered(p.key())
+	p.drop(c)
+	c.session.release()
+}
+
+// unwatched makes a Session of what the server sent on a connection that nobody
+// watched. It comes with a reference.
+func (p *clientPeer) unwatched(cs *tls.ClientSessionState) (s *Session, notAfter time.Time, err error) {
+	ticket, ss, err := cs.ResumptionState()
+	if err != nil {
+		return nil, notAfter, err
+	}
+	o := &origin{contextID: p.m.config.ContextID, ticket: ticket, hostname: hostOfKey(p.name)}
+	p.m.newLine(o)
+	o.firstAuth = p.m.clients.began(p.key(), p.m.now().Unix()) * int64(time.Second)
+	if s, err = p.m.fromTLS(ss, &tls.ConnectionState{}, o); err != nil {
+		return nil, notAfter, err
+	}
+	s.start(libraryRef)
+	leaf, err := s.PeerCertificate()
+	if err != nil || leaf == nil {
+		s.release()
+		return nil, notAfter, errNoPeer
+	}
+	return s, leaf.NotAfter, nil
+}
