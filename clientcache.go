@@ -3,6 +3,7 @@ package reprise
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -35,8 +36,8 @@ const clientShards = 16
 
 type clientShard struct {
 	mu    sync.Mutex
-	peers map[peerKey]*peerSessions
-	ring  []*peerSessions // all of peers, in the order in which the hand passes them
+	peers map[uint64]*peerSessions // by the hash of their key, chained
+	ring  []*peerSessions          // all of peers, in the order in which the hand passes them
 	hand  int
 	_     [64]byte // the next lock is on a cache line of its own
 }
@@ -52,20 +53,26 @@ type peerKey struct {
 // will come.
 type peerSessions struct {
 	key      peerKey
-	place    int  // in the ring
-	used     bool // since the hand passed
-	sessions []clientSession
+	hash     uint64
+	next     *peerSessions // with the same hash
+	place    int           // in the ring
 	line     int64         // when the oldest line began that new sessions may be of; seconds
-	offered  clientSession // the last of those that stay; its session is held
+	used     bool          // since the hand passed
+	sessions []clientSession
+	first    [2]clientSession // where sessions begins: most peers have no more
+	offered  clientSession    // the last of those that stay; its session is held
 }
 
 // clientSession is a session that is kept, in one of its two forms or both.
 type clientSession struct {
 	state   *tls.ClientSessionState
 	session *Session // held; nil until somebody wants it
-	born    int64    // when its line began, in seconds; 0 if that is not known
+	born    int64    // when its line began, in seconds
 	expires int64    // the last second in which it may be offered
 	once    bool
+	// unwatched: nobody saw its connection's handshake, which may have resumed
+	// a session of another line; born is when it came.
+	unwatched bool
 }
 
 func newClientCache(c *Config, timeout time.Duration) *clientCache {
@@ -74,23 +81,32 @@ func newClientCache(c *Config, timeout time.Duration) *clientCache {
 		timeout: int64(timeout / time.Second), maxAge: int64(c.MaxAge / time.Second),
 	}
 	for i := range cc.shards {
-		cc.shards[i].peers = make(map[peerKey]*peerSessions)
+		cc.shards[i].peers = make(map[uint64]*peerSessions)
 	}
 	return cc
 }
 
-func (cc *clientCache) shard(key *peerKey) (s *clientShard, i int) {
-	i = int(maphash.String(cc.seed, key.peer) % clientShards)
-	return &cc.shards[i], i
+// shard returns where a peer's sessions are, and the hash of its key.
+func (cc *clientCache) shard(key *peerKey) (*clientShard, uint64) {
+	h := maphash.String(cc.seed, key.peer) ^ binary.LittleEndian.Uint64(key.scope[:]) ^ uint64(key.generation)
+	return &cc.shards[h%clientShards], h
+}
+
+func (s *clientShard) find(hash uint64, key *peerKey) *peerSessions {
+	p := s.peers[hash]
+	for p != nil && p.key != *key {
+		p = p.next
+	}
+	return p
 }
 
 // take returns the newest session of a peer that is good at now and, if it
 // serves once, keeps it no longer. Its session, if it has one, is held.
 func (cc *clientCache) take(key *peerKey, now int64) (found clientSession, ok bool) {
-	s, _ := cc.shard(key)
+	s, hash := cc.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.peers[*key]
+	p := s.find(hash, key)
 	if p == nil {
 		return found, false
 	}
@@ -123,18 +139,18 @@ func (s *Session) holdAny() bool { return s == nil || s.hold() }
 
 // put keeps c, whose session comes with a reference; the peer's oldest goes
 // where there is no room. A ticket that is kept already stays as it is.
-func (cc *clientCache) put(key *peerKey, c clientSession, now int64) {
-	s, i := cc.shard(key)
+func (cc *clientCache) put(key *peerKey, c clientSession) {
+	s, hash := cc.shard(key)
 	s.mu.Lock()
-	p := cc.peer(s, key)
-	if c.born == 0 {
-		c.born = p.began(now, cc.maxAge)
+	p := cc.peer(s, hash, key)
+	if c.unwatched {
+		c.born = p.began(c.born, cc.maxAge)
 		c.expires = min(c.expires, addSeconds(c.born, cc.maxAge))
 	}
 	dropped := p.add(c, cc.perPeer)
 	s.mu.Unlock()
 	dropped.session.release()
-	for n := i; cc.count.Load() > cc.peers; n++ {
+	for n := hash; cc.count.Load() > cc.peers; n++ {
 		cc.shards[n%clientShards].evict(cc, key)
 	}
 }
@@ -166,11 +182,12 @@ func (c clientSession) sameTicket(d clientSession) bool {
 }
 
 // peer returns what is kept of a peer, new if need be. The caller holds s.mu.
-func (cc *clientCache) peer(s *clientShard, key *peerKey) *peerSessions {
-	p := s.peers[*key]
+func (cc *clientCache) peer(s *clientShard, hash uint64, key *peerKey) *peerSessions {
+	p := s.find(hash, key)
 	if p == nil {
-		p = &peerSessions{key: *key, place: len(s.ring)}
-		s.peers[*key] = p
+		p = &peerSessions{key: *key, hash: hash, next: s.peers[hash], place: len(s.ring)}
+		p.sessions = p.first[:0]
+		s.peers[hash] = p
 		s.ring = append(s.ring, p)
 		cc.count.Add(1)
 	}
@@ -201,7 +218,7 @@ func (s *clientShard) remove(cc *clientCache, p *peerSessions) {
 	s.ring[p.place], last.place = last, p.place
 	s.ring[len(s.ring)-1] = nil
 	s.ring = s.ring[:len(s.ring)-1]
-	delete(s.peers, p.key)
+	s.unlink(p)
 	cc.count.Add(-1)
 	p.offered.session.release()
 	for _, c := range p.sessions {
@@ -209,12 +226,27 @@ func (s *clientShard) remove(cc *clientCache, p *peerSessions) {
 	}
 }
 
+func (s *clientShard) unlink(p *peerSessions) {
+	first := s.peers[p.hash]
+	switch {
+	case first != p:
+		for first.next != p {
+			first = first.next
+		}
+		first.next = p.next
+	case p.next != nil:
+		s.peers[p.hash] = p.next
+	default:
+		delete(s.peers, p.hash)
+	}
+}
+
 // drop keeps a session no longer, whichever form it is known in.
 func (cc *clientCache) drop(key *peerKey, state *tls.ClientSessionState, session *Session) {
-	s, _ := cc.shard(key)
+	s, hash := cc.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.peers[*key]
+	p := s.find(hash, key)
 	if p == nil {
 		return
 	}
@@ -239,10 +271,10 @@ func (p *peerSessions) offer(c clientSession) {
 // takeOffered returns the session that was offered last, of those that stay;
 // its session, if it has one, is held.
 func (cc *clientCache) takeOffered(key *peerKey) (c clientSession) {
-	s, _ := cc.shard(key)
+	s, hash := cc.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.peers[*key]; p != nil {
+	if p := s.find(hash, key); p != nil {
 		c, p.offered = p.offered, clientSession{}
 	}
 	return c
@@ -280,10 +312,10 @@ func (p *peerSessions) began(now, maxAge int64) int64 {
 
 // offer notes that a session is offered that is not kept here.
 func (cc *clientCache) offer(key *peerKey, c clientSession) {
-	s, _ := cc.shard(key)
+	s, hash := cc.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := cc.peer(s, key); c.once {
+	if p := cc.peer(s, hash, key); c.once {
 		p.follow(c.born)
 	} else {
 		p.offer(c)
@@ -291,8 +323,8 @@ func (cc *clientCache) offer(key *peerKey, c clientSession) {
 }
 
 func (cc *clientCache) began(key *peerKey, now int64) int64 {
-	s, _ := cc.shard(key)
+	s, hash := cc.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return cc.peer(s, key).began(now, cc.maxAge)
+	return cc.peer(s, hash, key).began(now, cc.maxAge)
 }

@@ -101,10 +101,10 @@ func (d *dialer) dial() (resumed bool) {
 func (d *dialer) of(peer string) []clientSession {
 	p := d.store.peer(peer)
 	key := p.key()
-	shard, _ := d.client.clients.shard(key)
+	shard, hash := d.client.clients.shard(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if p := shard.peers[*key]; p != nil {
+	if p := shard.find(hash, key); p != nil {
 		return slices.Clone(p.sessions)
 	}
 	return nil

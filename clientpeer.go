@@ -106,8 +106,7 @@ func (m *Manager) clientSession(s *Session, notAfter time.Time) clientSession {
 
 // keep keeps c, whose session comes with a reference.
 func (p *clientPeer) keep(c clientSession) {
-	now := p.m.now().Unix()
-	if p.m.closed.Load() || c.expires < now {
+	if p.m.closed.Load() {
 		c.session.release()
 		return
 	}
@@ -116,7 +115,7 @@ func (p *clientPeer) keep(c clientSession) {
 		c.session.release()
 		return
 	}
-	p.m.clients.put(p.key(), c, now)
+	p.m.clients.put(p.key(), c)
 }
 
 func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
@@ -172,13 +171,16 @@ func (p *clientPeer) received(cs *tls.ClientSessionState) (c clientSession, err 
 	if err != nil || ss == nil {
 		return c, errUndecodable
 	}
-	version, err := gotls.Version(ss)
+	times, err := gotls.TimesOf(ss)
 	if err != nil {
 		return c, err
 	}
-	return clientSession{
-		state: cs, once: version == tls.VersionTLS13, expires: addSeconds(p.m.now().Unix(), p.m.clients.timeout),
-	}, nil
+	c = clientSession{state: cs, born: int64(times.CreatedAt), once: times.Version == tls.VersionTLS13, unwatched: true}
+	c.expires = addSeconds(c.born, p.m.clients.timeout)
+	if times.UseBy != 0 {
+		c.expires = min(c.expires, int64(times.UseBy))
+	}
+	return c, nil
 }
 
 // failed drops what was offered last, as far as it is kept: it was no good.
