@@ -1,6 +1,7 @@
 package reprise
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -414,6 +415,24 @@ func (s *Session) FirstAuthentication() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, s.rec.FirstAuth)
+}
+
+// SameLineage reports whether both sessions descend, through any number of
+// resumptions and copies, from the same full handshake. It is false where other
+// is nil, and where either does not know its line: one that NewSession made, or
+// another library did. libssl has no such call.
+func (s *Session) SameLineage(other *Session) bool {
+	if other == nil {
+		return false
+	}
+	line := s.lineage()
+	return len(line) > 0 && bytes.Equal(line, other.lineage())
+}
+
+func (s *Session) lineage() []byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rec.Lineage // which nobody writes into
 }
 
 // set changes a field and keeps a cached copy true.

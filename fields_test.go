@@ -259,3 +259,57 @@ func TestFreedFields(t *testing.T) {
 		t.Error("the metadata of a freed session is not readable")
 	}
 }
+
+// TestSameLineage: sessions that descend from one full handshake know it, in
+// whatever form they travelled, and no others.
+func TestSameLineage(t *testing.T) {
+	r := newRig(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			sm := manager(t, reprise.Config{OnOpen: func(*reprise.Session) reprise.TicketDecision { return reprise.TicketUseRenew }})
+			cm := manager(t, reprise.Config{CacheMode: reprise.CacheClient})
+			sc, cc := at(version, r.server), at(version, r.client)
+			c, first := r.connect(sm, cm, sc, cc, nil)
+			session := wait(t, c)
+			line := []*reprise.Session{first.Session()}
+			for range 3 {
+				c.Close()
+				var s *reprise.Conn
+				if c, s = r.connect(sm, cm, sc, cc, session); s.Session() == line[len(line)-1] {
+					t.Fatal("the session was not renewed")
+				}
+				session.Free()
+				session = wait(t, c)
+				line = append(line, s.Session())
+			}
+			session.Free()
+			der, err := line[0].MarshalBinary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			decoded, _, err := reprise.ParseSession(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line = append(line, decoded, line[0].Dup())
+			_, second := r.connect(sm, cm, sc, cc, nil)
+			for i, s := range line {
+				for j, other := range line {
+					if !s.SameLineage(other) {
+						t.Errorf("%d is not of the line of %d", i, j)
+					}
+				}
+				for name, other := range map[string]*reprise.Session{
+					"another full handshake": second.Session(), "a new session": reprise.NewSession(), "none": nil,
+				} {
+					if s.SameLineage(other) {
+						t.Errorf("%d is of the line of %s", i, name)
+					}
+				}
+			}
+			if s := reprise.NewSession(); s.SameLineage(s) {
+				t.Error("a session without a line is of one")
+			}
+		})
+	}
+}
