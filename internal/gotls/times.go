@@ -1,0 +1,72 @@
+package gotls
+
+import (
+	"crypto/tls"
+	"fmt"
+	"reflect"
+	"sync"
+)
+
+// Times are the version of a session and when it is good, in seconds since 1970.
+type Times struct {
+	Version   uint16
+	CreatedAt uint64 // when a client got it
+	UseBy     uint64 // a TLS 1.3 client's, 0 for others
+}
+
+// TimesOf returns the version and the times of ss. [tls.SessionState.Bytes] has
+// them, at the price of encoding everything; a client that asks for each ticket
+// it gets reads the fields instead, where a sample of every version proves that
+// there are such fields.
+func TimesOf(ss *tls.SessionState) (Times, error) {
+	if f := timeFields(); f != nil {
+		return f.read(ss), nil
+	}
+	return encodedTimes(ss)
+}
+
+// encodedTimes is TimesOf without the fields.
+func encodedTimes(ss *tls.SessionState) (Times, error) {
+	b, err := ss.Bytes()
+	if err != nil {
+		return Times{}, fmt.Errorf("gotls: %w", err)
+	}
+	defer clear(b)
+	s, err := Decode(b)
+	if err != nil {
+		return Times{}, err
+	}
+	return Times{s.Version, s.CreatedAt, s.UseBy}, nil
+}
+
+// timeIndexes are the indexes of the fields of tls.SessionState that hold Times.
+type timeIndexes struct{ version, createdAt, useBy int }
+
+func (f *timeIndexes) read(ss *tls.SessionState) Times {
+	v := reflect.ValueOf(ss).Elem()
+	return Times{uint16(v.Field(f.version).Uint()), v.Field(f.createdAt).Uint(), v.Field(f.useBy).Uint()}
+}
+
+// timeFields is nil where crypto/tls has no fields that agree with every sample.
+var timeFields = sync.OnceValue(func() *timeIndexes {
+	f := &timeIndexes{field("version", reflect.Uint16), field("createdAt", reflect.Uint64), field("useBy", reflect.Uint64)}
+	if f.version < 0 || f.createdAt < 0 || f.useBy < 0 {
+		return nil
+	}
+	for _, s := range samples() {
+		ss, err := s.TLS()
+		if err != nil || f.read(ss) != (Times{s.Version, s.CreatedAt, s.UseBy}) {
+			return nil
+		}
+	}
+	return f
+})
+
+// field returns the index of a field of tls.SessionState, -1 if there is none.
+func field(name string, kind reflect.Kind) int {
+	f, ok := reflect.TypeFor[tls.SessionState]().FieldByName(name)
+	if !ok || f.Type.Kind() != kind || len(f.Index) != 1 {
+		return -1
+	}
+	return f.Index[0]
+}
