@@ -15,11 +15,14 @@ type clientHandshake struct {
 	m      *Manager
 	config *tls.Config
 	peer   *clientPeer // whose sessions are kept; nil where none are
+	ids    sessionIDs
 
 	mu       sync.Mutex
-	manual   bool          // SetSession was called: nothing is offered or kept of our own accord
-	offer    *Session      // what SetSession gave, or was taken of our own accord; held
-	taken    clientSession // what was taken of our own accord
+	manual   bool                    // SetSession was called: nothing is offered or kept of our own accord
+	offer    *Session                // what SetSession gave, or was taken of our own accord; held
+	taken    clientSession           // what was taken of our own accord
+	chosen   bool                    // before the handshake:
+	choice   *tls.ClientSessionState // what is offered, nil if nothing
 	offered  bool
 	reason   Reason                  // why offer was not offered
 	received *tls.ClientSessionState // a TLS 1.2 ticket, until the handshake is complete
@@ -39,6 +42,28 @@ func newClientHandshake(m *Manager, config *tls.Config, peer *clientPeer) *clien
 func (st *clientHandshake) Get(string) (*tls.ClientSessionState, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if st.chosen {
+		return st.choice, st.choice != nil
+	}
+	return st.choose()
+}
+
+// prepare chooses before the handshake where an id may be offered: when
+// crypto/tls asks for a session it has its session_id already. The caller holds
+// st.mu.
+func (st *clientHandshake) prepare() {
+	if !st.m.idsInUse(st.config) {
+		return
+	}
+	st.chosen = true
+	st.choice, _ = st.choose()
+	if st.offered && !st.offer.HasTicket() {
+		st.ids.offer(st.offer.ID())
+	}
+}
+
+// choose decides what is offered.
+func (st *clientHandshake) choose() (*tls.ClientSessionState, bool) {
 	switch {
 	case st.offer != nil:
 		return st.offerSet()
@@ -80,8 +105,8 @@ func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
 			st.offer, st.taken, st.offered = c.session, c, true
 			return cs, true
 		}
-		if err == nil && st.reason == OtherVersion {
-			st.peer.keep(c) // for who speaks that version
+		if err == nil && (st.reason == OtherVersion || !c.session.HasTicket() && !st.m.offersByID(c.session, st.config)) {
+			st.peer.keep(c) // for who speaks that version, or offers ids
 			return nil, false
 		}
 		st.peer.drop(c)
@@ -150,10 +175,19 @@ func (st *clientHandshake) receive(cs *tls.ClientSessionState) (callbacks func()
 		st.m.config.Logger.Warn("received session not kept", "err", err)
 		return callbacks
 	}
+	if s.f.Version < tls.VersionTLS13 {
+		s.f.TicketLifetimeHint = st.ids.lifetimeHint()
+	}
+	return st.made(s, cs)
+}
+
+// made makes s the connection's session and has it kept: a new one, with cs if
+// that is what crypto/tls made.
+func (st *clientHandshake) made(s *Session, cs *tls.ClientSessionState) (callbacks func()) {
 	s.start(libraryRef)
 	st.attach(s)
 	callbacks = st.m.settle(s, st.m.config.CacheMode.client())
-	if st.peer == nil || st.manual {
+	if st.peer == nil || st.manual || cs == nil && st.ids.outgrown() {
 		s.release()
 		return callbacks
 	}
@@ -218,11 +252,20 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 		if cs.Version < tls.VersionTLS13 {
 			st.tell()
 		}
+		if taken := st.taken; taken.session != nil && st.ids.outgrown() {
+			callbacks = then(callbacks, func() { st.peer.drop(taken) })
+		}
 	default:
+		if s := st.ids.session(st.m, cs, st.origin()); s != nil {
+			callbacks = then(callbacks, st.made(s, nil))
+			st.tell()
+			break
+		}
 		bare := st.m.fromConnection(cs, st.origin()).start(libraryRef)
 		st.attach(bare)
 		bare.release()
 	}
+	st.ids.end()
 	if st.spent() && st.m.config.CacheMode.client() && st.offer.hold() {
 		return st.spend(callbacks)
 	}
@@ -272,7 +315,8 @@ func (st *clientHandshake) final() Reason {
 func (st *clientHandshake) fail() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.received = nil
+	st.received, st.choice = nil, nil
+	st.ids.end()
 	close(st.news)
 	st.news = make(chan struct{})
 }
@@ -289,7 +333,7 @@ func (st *clientHandshake) unused() *Session {
 
 // mayOffer foresees crypto/tls, which keeps a session to itself without a word.
 func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
-	if !s.Resumable() || !s.HasTicket() {
+	if !s.Resumable() || !s.HasTicket() && !m.offersByID(s, config) {
 		return NotResumable
 	}
 	version := s.ProtocolVersion()
@@ -298,6 +342,11 @@ func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
 	}
 	if r := nameAndPeer(s, config); r != Resumed {
 		return r
+	}
+	if !s.HasTicket() {
+		if r := m.mayOfferID(s, config); r != Resumed {
+			return r
+		}
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

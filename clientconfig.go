@@ -26,6 +26,10 @@ func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 		if c.session == nil {
 			return c.state, true
 		}
+		if !c.session.HasTicket() { // a Conn may offer its id
+			c.session.release()
+			return nil, false
+		}
 		cs, err := p.offerable(&c)
 		if err != nil {
 			cc.m.config.Logger.Warn("session not offered", "session", c.session, "err", err)

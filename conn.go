@@ -38,6 +38,9 @@ type Conn struct {
 
 	link atomic.Pointer[link]
 
+	dial     func(context.Context) (net.Conn, error) // nil unless we dialled
+	dialling sync.Mutex
+
 	mu     sync.Mutex
 	offer  *Session   // client: set for the next handshake; held
 	manual bool       // client: SetSession was called
@@ -82,6 +85,10 @@ func (c *Conn) start(nc net.Conn) {
 		config := c.config.Clone()
 		l.client = newClientHandshake(c.m, config, c.peer)
 		config.ClientSessionCache = l.client
+		l.wire.ids = &l.client.ids
+		if c.m.config.SessionIDs {
+			l.client.ids.watch(c.m, config)
+		}
 		l.tls = tls.Client(l.wire, config)
 	} else {
 		l.server = &serverHandshake{m: c.m, watched: true}
@@ -104,7 +111,26 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	}
 	callbacks := c.handshake(ctx, l)
 	callbacks()
+	if c.dial != nil && errors.Is(l.err, ErrSessionIDs) {
+		return c.dialAgain(ctx, l)
+	}
 	return l.err
+}
+
+// dialAgain replaces a link that ended before a byte left. Deadlines that were
+// set on it end with it.
+func (c *Conn) dialAgain(ctx context.Context, ended *link) error {
+	c.dialling.Lock()
+	defer c.dialling.Unlock()
+	if c.link.Load() == ended {
+		nc, err := c.dial(ctx)
+		if err != nil {
+			return err
+		}
+		ended.release()
+		c.start(nc)
+	}
+	return c.HandshakeContext(ctx)
 }
 
 // handshake runs l's handshake, once.
@@ -142,6 +168,7 @@ func (c *Conn) handOver(l *link) {
 	l.client.mu.Lock()
 	defer l.client.mu.Unlock()
 	l.client.offer, l.client.manual, c.offer = c.offer, c.manual, nil
+	l.client.prepare()
 }
 
 func (l *link) finish(cs *tls.ConnectionState) (callbacks func()) {
@@ -301,9 +328,13 @@ func (c *Conn) SetSession(s *Session) error {
 }
 
 func (c *Conn) acceptable(s *Session) error {
-	if !s.Resumable() || !s.HasTicket() {
+	byID := !s.HasTicket()
+	if !s.Resumable() || byID && !c.m.offersByID(s, c.config) {
 		if s.isWiped() {
 			return ErrFreed
+		}
+		if byID {
+			return fmt.Errorf("%w: session %s has no ticket, and its id is not offered (see Config.SessionIDs)", ErrNotResumable, s.Fingerprint())
 		}
 		return fmt.Errorf("%w: session %s", ErrNotResumable, s.Fingerprint())
 	}

@@ -36,6 +36,7 @@ type Manager struct {
 	revocations *revocations
 	stats       counters
 	closed      atomic.Bool
+	idsOff      *atomic.Bool // the process's, but for tests
 }
 
 // New makes a Manager. It keeps a copy of config; the error names the field
@@ -55,7 +56,7 @@ func New(config Config) (*Manager, error) {
 		}
 		config.Tickets = ring
 	}
-	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation(), revocations: newRevocations()}
+	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation(), revocations: newRevocations(), idsOff: &sessionIDsOff}
 	var err error
 	if m.policies, err = newPolicies(&config); err != nil {
 		return nil, err

@@ -138,11 +138,14 @@ func (p Partition) DialContext(ctx context.Context, network, addr string, config
 		c.ServerName = host
 	}
 	peer := p.peer(config, normalName(c.ServerName)+"\x00"+port)
-	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, addr) }
+	nc, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return p.client(nc, c, peer), nil
+	conn := p.client(nc, c, peer)
+	conn.dial = dial
+	return conn, nil
 }
 
 // DialTLSContext is Manager.DialTLSContext in the partition.

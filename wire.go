@@ -13,6 +13,7 @@ import (
 type wire struct {
 	net.Conn
 	server *serverHandshake // nil on a client
+	ids    *sessionIDs      // nil on a server
 	writes atomic.Uint64
 	ended  atomic.Bool // the peer ended the transport, and no record was left of it
 	failed atomic.Bool // the transport is broken
@@ -24,6 +25,9 @@ type wire struct {
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
+	if w.ids != nil {
+		w.ids.receive(b[:n])
+	}
 	if err == io.EOF {
 		w.ended.Store(n == 0)
 	} else {
@@ -34,9 +38,27 @@ func (w *wire) Read(b []byte) (int, error) {
 
 func (w *wire) Write(b []byte) (int, error) {
 	w.writes.Add(1)
+	if w.ids != nil {
+		return w.send(b)
+	}
 	n, err := w.Conn.Write(b)
 	w.note(err)
 	return n, err
+}
+
+// send writes what may leave: not the ClientHello, before all of it is there.
+func (w *wire) send(b []byte) (int, error) {
+	out, err := w.ids.send(b)
+	if err != nil {
+		w.Close()
+		return 0, err
+	}
+	if len(out) == 0 {
+		return len(b), nil
+	}
+	n, err := w.Conn.Write(out)
+	w.note(err)
+	return max(0, n-(len(out)-len(b))), err
 }
 
 // note keeps that the transport failed; a deadline that passed is no failure.
