@@ -119,7 +119,7 @@ func (p Partition) clientConfig(base *tls.Config) *tls.Config {
 func (p Partition) Client(nc net.Conn, config *tls.Config) *Conn {
 	c := p.clientConfig(config)
 	name := normalName(c.ServerName)
-	if name == "" && nc.RemoteAddr() != nil {
+	if name == "" && nc != nil && nc.RemoteAddr() != nil {
 		name = nc.RemoteAddr().String()
 	}
 	return p.client(nc, c, p.peer(config, name))

@@ -1,0 +1,479 @@
+package reprise_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/reprise-tls/reprise"
+	"github.com/reprise-tls/reprise/internal/testpki"
+)
+
+// shop is a server that many clients visit: it echoes a byte to each and tells
+// what it was offered.
+type shop struct {
+	*rig
+	m     *reprise.Manager
+	addr  string
+	shown chan reprise.Reason // Resumed, NothingOffered, or why what was offered did not do
+}
+
+func newShop(t testing.TB, config reprise.Config) *shop {
+	s := &shop{rig: newRig(t), shown: make(chan reprise.Reason, 1000)}
+	s.m = manager(t, config)
+	s.server.ClientAuth = tls.RequestClientCert
+	s.server.NextProtos = []string{"one", "two", "h2", "http/1.1"}
+	s.addr = s.open(s.server)
+	return s
+}
+
+// open opens one more door, with the same sessions.
+func (s *shop) open(config *tls.Config) (addr string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	tl := s.m.NewListener(l, config)
+	var clerks sync.WaitGroup
+	s.t.Cleanup(func() { l.Close(); clerks.Wait() })
+	clerks.Go(func() {
+		for {
+			c, err := tl.Accept()
+			if err != nil {
+				return
+			}
+			clerks.Go(func() { s.attend(c.(*tls.Conn)) })
+		}
+	})
+	return l.Addr().String()
+}
+
+func (s *shop) attend(c *tls.Conn) {
+	defer c.Close()
+	if err := c.Handshake(); err != nil {
+		return
+	}
+	r, ok := reprise.ResumptionOf(c)
+	if !ok {
+		s.t.Error("the server knows nothing of a handshake that it completed")
+	}
+	s.shown <- r.Reason
+	io.Copy(c, c)
+}
+
+// way is a way to connect: it returns the connection, its handshake done or not.
+type way struct {
+	name string
+	dial func(p reprise.Partition, addr string, config *tls.Config) (net.Conn, error)
+}
+
+// ways are all there are.
+var ways = []way{
+	{"ClientConfig", func(p reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+		return tls.Dial("tcp", addr, p.ClientConfig(config))
+	}},
+	{"Client", func(p reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return p.Client(nc, config), nil
+	}},
+	{"Dial", func(p reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+		return p.Dial("tcp", addr, config)
+	}},
+	{"DialTLSContext", func(p reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+		return p.DialTLSContext(config)(context.Background(), "tcp", addr)
+	}},
+}
+
+// visit connects, exchanges a byte, so that sessions have come, and leaves. It
+// returns what the client showed.
+func (s *shop) visit(w way, p reprise.Partition, addr string, config *tls.Config) reprise.Reason {
+	s.t.Helper()
+	c, err := w.dial(p, addr, config)
+	if err != nil {
+		s.t.Fatalf("%s: %v", w.name, err)
+	}
+	defer c.Close()
+	buf := []byte{'x'}
+	if _, err := c.Write(buf); err != nil {
+		s.t.Fatalf("%s: %v", w.name, err)
+	}
+	if _, err := io.ReadFull(c, buf); err != nil {
+		s.t.Fatalf("%s: %v", w.name, err)
+	}
+	return <-s.shown
+}
+
+// TestClientsResume: whichever way a client connects, it resumes, with no
+// configuration at all, as often as it comes.
+func TestClientsResume(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, version := range versions {
+		for _, w := range ways {
+			p := manager(t, reprise.Config{}).Partition("")
+			for n := range 4 {
+				if shown := s.visit(w, p, s.addr, at(version, s.client)); shown == reprise.Resumed != (n > 0) {
+					t.Errorf("%s, %s: visit %d: %v", tls.VersionName(version), w.name, n, shown)
+				}
+			}
+		}
+	}
+}
+
+// TestAttackClientScopes: a session is never offered under another name, root
+// set, client certificate, verification mode, protocol list, partition or port
+// than it was made under, and is still there for the one it was made under.
+func TestAttackClientScopes(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	moved := s.open(s.server)
+	me, you := s.ca.Leaf(t, "me"), s.ca.Leaf(t, "you")
+	s.client.Certificates = []tls.Certificate{me}
+	s.client.NextProtos = []string{"one"}
+	larger := s.ca.Pool()
+	larger.AddCert(testpki.New(t, "root").Cert)
+	for _, other := range []struct {
+		what   string
+		addr   string
+		label  string
+		ways   []string // none: all
+		change func(*tls.Config)
+	}{
+		{what: "name", change: func(c *tls.Config) { c.ServerName = "b.test" }},
+		{what: "name that is an address", change: func(c *tls.Config) { c.ServerName = "127.0.0.1" }},
+		{what: "more roots", change: func(c *tls.Config) { c.RootCAs = larger }},
+		{what: "no verification", change: func(c *tls.Config) { c.InsecureSkipVerify = true }},
+		{what: "no verification and no name", change: func(c *tls.Config) { c.InsecureSkipVerify = true; c.ServerName = "" }},
+		{what: "certificate", change: func(c *tls.Config) { c.Certificates = []tls.Certificate{you} }},
+		{what: "no certificate", change: func(c *tls.Config) { c.Certificates = nil }},
+		{what: "a function's certificate", change: func(c *tls.Config) {
+			c.Certificates = nil
+			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &you, nil }
+		}},
+		{what: "a function that verifies", change: func(c *tls.Config) {
+			c.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { return nil }
+		}},
+		{what: "protocol", change: func(c *tls.Config) { c.NextProtos = []string{"two"} }},
+		{what: "protocols", change: func(c *tls.Config) { c.NextProtos = []string{"one", "two"} }},
+		{what: "partition", label: "you", change: func(*tls.Config) {}},
+		{what: "port", addr: moved, ways: []string{"Dial", "DialTLSContext"}, change: func(*tls.Config) {}},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			for _, w := range ways {
+				if len(other.ways) > 0 && !slices.Contains(other.ways, w.name) {
+					continue
+				}
+				name := fmt.Sprintf("%s, %s, %s", other.what, tls.VersionName(version), w.name)
+				m := manager(t, reprise.Config{})
+				mine := at(version, s.client)
+				s.visit(w, m.Partition(""), s.addr, mine)
+				yours := mine.Clone()
+				other.change(yours)
+				addr := s.addr
+				if other.addr != "" {
+					addr = other.addr
+				}
+				if shown := s.visit(w, m.Partition(other.label), addr, yours); shown != reprise.NothingOffered {
+					t.Errorf("%s: the other showed a session: %v", name, shown)
+				}
+				if shown := s.visit(w, m.Partition(""), s.addr, mine); shown != reprise.Resumed {
+					t.Errorf("%s: the first does not resume: %v", name, shown)
+				}
+			}
+		}
+	}
+}
+
+// TestClientRootsByContent: an equal pool is the same roots, a pool that was
+// added to is not.
+func TestClientRootsByContent(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	m := manager(t, reprise.Config{})
+	dial := ways[2]
+	s.visit(dial, m.Partition(""), s.addr, s.client)
+	equal := s.client.Clone()
+	equal.RootCAs = s.ca.Pool()
+	if shown := s.visit(dial, m.Partition(""), s.addr, equal); shown != reprise.Resumed {
+		t.Errorf("under an equal pool: %v", shown)
+	}
+	equal.RootCAs.AddCert(testpki.New(t, "another").Cert)
+	if shown := s.visit(dial, m.Partition(""), s.addr, equal); shown != reprise.NothingOffered {
+		t.Errorf("under a pool that was added to: %v", shown)
+	}
+}
+
+// TestClientFunctionsApart: functions cannot be compared: sessions under them
+// are shared by the connections of one configuration, or of a named partition.
+func TestClientFunctionsApart(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	me := s.ca.Leaf(t, "me")
+	get := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &me, nil }
+	for _, w := range ways {
+		m := manager(t, reprise.Config{})
+		one, other := s.client.Clone(), s.client.Clone()
+		one.GetClientCertificate, other.GetClientCertificate = get, get
+		s.visit(w, m.Partition(""), s.addr, one)
+		if shown := s.visit(w, m.Partition(""), s.addr, other); shown != reprise.NothingOffered {
+			t.Errorf("%s: another configuration: %v", w.name, shown)
+		}
+		// DialTLSContext makes a copy of its own, which stands for it.
+		if shown := s.visit(w, m.Partition(""), s.addr, one); shown == reprise.Resumed != (w.name != "DialTLSContext") {
+			t.Errorf("%s: the same configuration: %v", w.name, shown)
+		}
+		s.visit(w, m.Partition("me"), s.addr, one)
+		if shown := s.visit(w, m.Partition("me"), s.addr, other); shown != reprise.Resumed {
+			t.Errorf("%s: in a named partition: %v", w.name, shown)
+		}
+	}
+}
+
+// TestClientCertificateChanges: once a function gave another certificate, the
+// sessions of the one before are not offered.
+func TestClientCertificateChanges(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	old, renewed := s.ca.Leaf(t, "me"), s.ca.Leaf(t, "me")
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		m := manager(t, reprise.Config{})
+		certificate := &old
+		c := at(version, s.client)
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+		config := m.ClientConfig(c)
+		fixed := way{"ClientConfig", func(_ reprise.Partition, addr string, _ *tls.Config) (net.Conn, error) {
+			return tls.Dial("tcp", addr, config)
+		}}
+		b := config.Clone()
+		b.ServerName = "b.test"
+		other := way{"its clone", func(_ reprise.Partition, addr string, _ *tls.Config) (net.Conn, error) {
+			return tls.Dial("tcp", addr, b)
+		}}
+		s.visit(fixed, m.Partition(""), s.addr, nil)
+		if shown := s.visit(fixed, m.Partition(""), s.addr, nil); shown != reprise.Resumed {
+			t.Errorf("%s: %v", tls.VersionName(version), shown)
+		}
+		certificate = &renewed
+		s.visit(other, m.Partition(""), s.addr, nil) // full, for another name: here it shows
+		if shown := s.visit(fixed, m.Partition(""), s.addr, nil); shown != reprise.NothingOffered {
+			t.Errorf("%s: with another certificate: %v", tls.VersionName(version), shown)
+		}
+		if shown := s.visit(fixed, m.Partition(""), s.addr, nil); shown != reprise.Resumed {
+			t.Errorf("%s: with the new certificate again: %v", tls.VersionName(version), shown)
+		}
+	}
+}
+
+// TestClientsSpend: ten dials at once with three tickets: three resume, seven
+// do not, and no ticket is on the wire twice (RFC 8446, appendix C.4).
+func TestClientsSpend(t *testing.T) {
+	for _, w := range ways[1:] {
+		s := newShop(t, reprise.Config{NoTickets: true, SingleUse: true}) // where a second use fails the handshake
+		m := manager(t, reprise.Config{})
+		config := at(tls.VersionTLS13, s.client)
+		s.fill(w, m, config, 3)
+		outcome := s.crowd(w, m, config, 10)
+		if outcome[reprise.Resumed] != 3 || outcome[reprise.NothingOffered] != 7 {
+			t.Errorf("%s: %v", w.name, outcome)
+		}
+	}
+}
+
+// crowd visits n times at once and counts what the server was shown.
+func (s *shop) crowd(w way, m *reprise.Manager, config *tls.Config, n int) map[reprise.Reason]int {
+	s.t.Helper()
+	var conns []net.Conn
+	for range n { // all have taken what they offer before any session comes
+		c, err := w.dial(m.Partition(""), s.addr, config)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if c, ok := c.(*reprise.Conn); ok {
+			if err := c.Handshake(); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		conns = append(conns, c)
+	}
+	outcome := make(map[reprise.Reason]int)
+	var all sync.WaitGroup
+	for _, c := range conns {
+		outcome[<-s.shown]++
+		all.Go(func() {
+			buf := []byte{'x'}
+			c.Write(buf)
+			if _, err := io.ReadFull(c, buf); err != nil {
+				s.t.Error(err)
+			}
+			c.Close()
+		})
+	}
+	all.Wait()
+	return outcome
+}
+
+// fill makes the client get n sessions.
+func (s *shop) fill(w way, m *reprise.Manager, config *tls.Config, n int) {
+	s.t.Helper()
+	if outcome := s.crowd(w, m, config, n); outcome[reprise.NothingOffered] != n {
+		s.t.Fatalf("%d first visits: %v", n, outcome)
+	}
+}
+
+// TestClientManual: after SetSession, with nil too, nothing is offered or kept
+// but what the caller sets, as in libssl.
+func TestClientManual(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config := at(version, s.client)
+		by := func(m *reprise.Manager, set *reprise.Session) way {
+			return way{"Dial", func(_ reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+				c, err := m.Dial("tcp", addr, config)
+				if err != nil {
+					return nil, err
+				}
+				return c, c.SetSession(set)
+			}}
+		}
+		m := manager(t, reprise.Config{})
+		s.visit(ways[2], m.Partition(""), s.addr, config)
+		if shown := s.visit(by(m, nil), m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
+			t.Errorf("%s: after SetSession(nil): %v", tls.VersionName(version), shown)
+		}
+		if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.Resumed {
+			t.Errorf("%s: what was kept is gone: %v", tls.VersionName(version), shown)
+		}
+		m = manager(t, reprise.Config{})
+		s.visit(by(m, nil), m.Partition(""), s.addr, config)
+		if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
+			t.Errorf("%s: a session was kept that is in the caller's hands: %v", tls.VersionName(version), shown)
+		}
+	}
+}
+
+// TestClientManualSpends: a TLS 1.3 session that is both kept and set by the
+// caller is still offered once.
+func TestClientManualSpends(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	m := manager(t, reprise.Config{})
+	config := at(tls.VersionTLS13, s.client)
+	c, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := wait(t, c)
+	defer session.Free()
+	<-s.shown
+	c.Close()
+	set := way{"set", func(_ reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+		c, err := m.Dial("tcp", addr, config)
+		if err != nil {
+			return nil, err
+		}
+		return c, c.SetSession(session)
+	}}
+	if shown := s.visit(set, m.Partition(""), s.addr, config); shown != reprise.Resumed {
+		t.Errorf("the session that was set: %v", shown)
+	}
+	if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
+		t.Errorf("the same session, of the client's own accord: %v", shown)
+	}
+}
+
+// TestClientsOff: no sessions are kept where the configuration says so.
+func TestClientsOff(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, config := range []reprise.Config{{SessionsPerPeer: -1}, {CacheMode: reprise.CacheOff}} {
+		for _, w := range ways {
+			p := manager(t, config).Partition("")
+			s.visit(w, p, s.addr, s.client)
+			if shown := s.visit(w, p, s.addr, s.client); shown != reprise.NothingOffered {
+				t.Errorf("%s: %v", w.name, shown)
+			}
+		}
+	}
+}
+
+// TestClientBadSession: the session of a connection that ended badly is not
+// offered again.
+func TestClientBadSession(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		m := manager(t, reprise.Config{})
+		config := at(version, s.client)
+		c, err := m.Dial("tcp", s.addr, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait(t, c).Free()
+		<-s.shown
+		c.Free() // without close_notify
+		if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
+			t.Errorf("%s: %v", tls.VersionName(version), shown)
+		}
+	}
+}
+
+// TestTransport: net/http over HTTP/2 and HTTP/1.1, many dials at once, resumes
+// as often as there are tickets.
+func TestTransport(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		res, _ := reprise.ResumptionFromContext(r.Context())
+		fmt.Fprint(w, r.ProtoMajor, res.Resumed)
+	})}
+	web.TLSConfig = s.server.Clone()
+	web.TLSConfig.ClientAuth = tls.NoClientCert
+	web.TLSConfig.NextProtos = nil
+	if err := s.m.ConfigureServer(web); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go web.ServeTLS(l, "", "")
+	t.Cleanup(func() { web.Close() })
+	for _, h2 := range []bool{false, true} {
+		config := s.client.Clone()
+		config.ServerName = ""
+		if h2 {
+			config.NextProtos = []string{"h2", "http/1.1"}
+		}
+		m := manager(t, reprise.Config{})
+		get := func() string {
+			tr := &http.Transport{DialTLSContext: m.DialTLSContext(config), ForceAttemptHTTP2: h2}
+			defer tr.CloseIdleConnections()
+			response, err := (&http.Client{Transport: tr}).Get("https://" + l.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return ""
+			}
+			defer response.Body.Close()
+			body, _ := io.ReadAll(response.Body)
+			return string(body)
+		}
+		proto := map[bool]string{false: "1", true: "2"}[h2]
+		if got := get(); got != proto+" false" {
+			t.Errorf("first: %s", got)
+		}
+		for range 5 {
+			if got := get(); got != proto+" true" {
+				t.Errorf("then: %s", got)
+			}
+		}
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() { get() })
+		}
+		all.Wait()
+		if got := get(); got != proto+" true" {
+			t.Errorf("after 20 at once: %s", got)
+		}
+	}
+}
