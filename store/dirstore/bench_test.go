@@ -1,0 +1,83 @@
+package dirstore_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/reprise-tls/reprise/store/dirstore"
+)
+
+// BenchmarkPutTake is a Put and a Take of a session for one use, in a directory
+// of so many others.
+func BenchmarkPutTake(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		key  []byte
+	}{{"plain", nil}, {"sealed", key(0)}} {
+		for _, files := range []int{0, 300, 7000} {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, files), func(b *testing.B) {
+				s, expires := filled(b, kind.key, files)
+				session := string(make([]byte, 2000))
+				for i := 0; b.Loop(); i++ {
+					peer := fmt.Sprint("peer ", i%1000)
+					put(b, s, peer, session, expires, true)
+					if take(b, s, peer) == "" {
+						b.Fatal("not there")
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkTake is a Take of a session for many uses, which stays.
+func BenchmarkTake(b *testing.B) {
+	for _, files := range []int{1, 300, 7000} {
+		b.Run(fmt.Sprint(files), func(b *testing.B) {
+			s, _ := filled(b, nil, files)
+			for b.Loop() {
+				if take(b, s, "peer 0") == "" {
+					b.Fatal("not there")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkFiles is what the file system takes for the least that a Put and a
+// Take could do: write, rename, read, rename, remove.
+func BenchmarkFiles(b *testing.B) {
+	dir := b.TempDir()
+	tmp, file, session := filepath.Join(dir, "tmp"), filepath.Join(dir, "file"), make([]byte, 2000)
+	for b.Loop() {
+		err := os.WriteFile(tmp, session, 0o600)
+		if err == nil {
+			err = os.Rename(tmp, file)
+		}
+		if err == nil {
+			_, err = os.ReadFile(file)
+		}
+		if err == nil {
+			err = os.Rename(file, tmp)
+		}
+		if err == nil {
+			err = os.Remove(tmp)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// filled is a directory of so many sessions, two of each peer.
+func filled(b *testing.B, key []byte, files int) (s *dirstore.Store, expires time.Time) {
+	s = open(b, filepath.Join(b.TempDir(), "d"), dirstore.Options{Key: key})
+	expires = time.Now().Add(time.Hour)
+	for i := range files {
+		put(b, s, fmt.Sprint("peer ", i/2), string(make([]byte, 2000)), expires, false)
+	}
+	return s, expires
+}

@@ -1,0 +1,417 @@
+package dirstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/reprise-tls/reprise"
+)
+
+// Defaults of Options.
+const (
+	DefaultPerPeer = 8
+	DefaultMax     = 8192
+)
+
+// MaxSession is the longest session, in bytes of DER, that a Store keeps.
+const MaxSession = maxFile - sealedOverhead
+
+// Options configure a Store. The zero value is good to use.
+type Options struct {
+	// Key seals the sessions: 32 bytes from a random generator. A key that is
+	// visibly a pattern is refused. nil leaves them unsealed. What is derived of
+	// it depends on the directory too, so that one key may serve several. It is
+	// not kept.
+	Key []byte
+
+	// PerPeer is the most sessions that are kept of one peer: the oldest go.
+	// Zero means DefaultPerPeer, a negative number no limit.
+	PerPeer int
+
+	// Max is the most sessions in the directory: those that expire first go.
+	// Zero means DefaultMax, a negative number no limit. It is held by Prune,
+	// once in an eighth of Max Puts, and makes room for that many: of several
+	// processes each may exceed it by an eighth for a while.
+	Max int
+
+	// ManualPrune leaves pruning to calls of Prune: Open and Put do none.
+	ManualPrune bool
+
+	// Time is the clock; nil means time.Now.
+	Time func() time.Time
+
+	// Logger is told which files were skipped or removed, and why, by names
+	// that reveal no peer; nil means nobody is.
+	Logger *slog.Logger
+}
+
+// Store keeps sessions of clients in a directory. It is a
+// [reprise.ClientStore], safe for concurrent use by any number of goroutines
+// and, through Stores of their own, processes.
+type Store struct {
+	root  *os.Root
+	names []byte // key of the HMAC that names peers
+	codec codec
+
+	perPeer    int // negative: no limit
+	keep       int // what Prune leaves; negative: no limit
+	pruneEvery int64
+	manual     bool
+	time       func() time.Time
+	logger     *slog.Logger
+
+	due     atomic.Int64 // Puts since Open, to tell when to prune
+	lastPut atomic.Int64
+	stats   stats
+}
+
+var _ reprise.ClientStore = (*Store)(nil)
+
+// Open opens the directory dir, and makes it if it is missing (but not its
+// parents). It removes what has expired, unless Options say otherwise. The error
+// is [ErrNotPrivate] if others have rights to the directory or to its salt, or
+// could have made them; it then says what is wrong and what to do.
+func Open(dir string, opts Options) (*Store, error) {
+	root, err := openPrivate(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{root: root, manual: opts.ManualPrune, time: opts.Time, logger: opts.Logger}
+	if s.time == nil {
+		s.time = time.Now
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.limit(opts.PerPeer, opts.Max)
+	if s.names, err = loadSalt(root, s.now()); err == nil {
+		s.codec, err = newCodec(opts.Key, s.names)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	if !s.manual {
+		s.pruneQuietly(context.Background())
+	}
+	return s, nil
+}
+
+// unlimitedPruneEvery is how many Puts there are between two Prunes without Max.
+const unlimitedPruneEvery = 1024
+
+func (s *Store) limit(perPeer, most int) {
+	if perPeer == 0 {
+		perPeer = DefaultPerPeer
+	}
+	if most == 0 {
+		most = DefaultMax
+	}
+	s.perPeer, s.keep, s.pruneEvery = perPeer, -1, unlimitedPruneEvery
+	if most > 0 {
+		every := max(most/8, 1)
+		s.keep, s.pruneEvery = most-every, int64(every)
+	}
+}
+
+// Close gives back what the Store holds open. It is not to be used afterwards.
+func (s *Store) Close() error { return s.root.Close() }
+
+// Put keeps a session of peer until it expires, for one Take or for many; if
+// peer has too many, the oldest goes. One that has expired is not kept. Errors:
+// the session is empty or longer than MaxSession; those of the file system.
+func (s *Store) Put(ctx context.Context, peer string, session []byte, expires time.Time, once bool) error {
+	if n := len(session); n == 0 || n > MaxSession {
+		return fmt.Errorf("dirstore: session of %d bytes not kept: at least 1 and at most %d", n, MaxSession)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n := newName(s.peer(peer), s.putTime(), nanos(expires), once)
+	if n.expires <= s.now() {
+		return nil
+	}
+	if s.due.Add(1)%s.pruneEvery == 0 && !s.manual {
+		s.pruneQuietly(ctx)
+	}
+	shard, err := s.shard(n.peer.shard(), true)
+	if err != nil {
+		return err
+	}
+	defer shard.Close()
+	content := s.codec.seal(n.String(), session)
+	defer clear(content)
+	if err := s.write(shard, n.String(), content); err != nil {
+		return fmt.Errorf("dirstore: session not kept: %w", err)
+	}
+	s.stats.puts.Add(1)
+	s.trim(shard, n.peer)
+	return nil
+}
+
+// Take returns the session of peer that was put last and has not expired, nil
+// if there is none; it is the caller's. One that was put for one use is gone
+// before Take returns it: no other Take, in any process, returns it too. Files
+// that are not as they should be are never an error.
+func (s *Store) Take(ctx context.Context, peer string) (session []byte, err error) {
+	p := s.peer(peer)
+	err = s.each(ctx, p, func(shard *os.Root, n name) (bool, error) {
+		if n.expires <= s.now() {
+			s.prune(shard, n.String())
+			return true, nil
+		}
+		der, err := s.read(shard, n)
+		if der == nil || err != nil {
+			return true, err
+		}
+		if n.once && !s.claim(shard, n.String()) {
+			clear(der)
+			return true, nil
+		}
+		session = der
+		return false, nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case session == nil:
+		s.stats.misses.Add(1)
+	default:
+		s.stats.taken.Add(1)
+	}
+	return session, nil
+}
+
+// Forget removes the session of peer that was put with these bytes, if it is
+// there, or with nil all sessions of peer, those that cannot be read too.
+func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
+	return s.each(ctx, s.peer(peer), func(shard *os.Root, n name) (bool, error) {
+		if session != nil {
+			der, err := s.read(shard, n)
+			same := bytes.Equal(der, session)
+			clear(der)
+			if err != nil || !same {
+				return true, err
+			}
+		}
+		return true, removeIfThere(shard, n.String())
+	})
+}
+
+// each calls f with the files of a peer, newest first, until it returns false or
+// an error.
+func (s *Store) each(ctx context.Context, p peerName, f func(shard *os.Root, n name) (more bool, err error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	shard, err := s.shard(p.shard(), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer shard.Close()
+	list, err := namesOf(shard, p)
+	if err != nil {
+		return err
+	}
+	for _, n := range slices.Backward(list) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if more, err := f(shard, n); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// namesOf lists the files of a peer, oldest first.
+func namesOf(shard *os.Root, p peerName) ([]name, error) {
+	all, err := list(shard)
+	if err != nil {
+		return nil, err
+	}
+	prefix := p.String()
+	all = slices.DeleteFunc(all, func(s string) bool { return !strings.HasPrefix(s, prefix) })
+	slices.Sort(all) // by the time of the Put, which has a fixed width
+	names := make([]name, 0, len(all))
+	for _, s := range all {
+		if n, ok := parseName(s); ok {
+			names = append(names, n)
+		}
+	}
+	return names, nil
+}
+
+// list returns the names in a directory.
+func list(root *os.Root) ([]string, error) {
+	d, err := root.OpenFile(".", os.O_RDONLY|noWait, 0)
+	if err != nil {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	return names, nil
+}
+
+// shard opens a subdirectory.
+func (s *Store) shard(dir string, create bool) (*os.Root, error) {
+	info, err := s.root.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("dirstore: %w", err)
+		}
+		info, err = s.root.Lstat(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	if err := privateDir(s.root.Name()+string(os.PathSeparator)+dir, info); err != nil {
+		return nil, err
+	}
+	return s.root.OpenRoot(dir)
+}
+
+// write makes a file that is there whole or not at all.
+func (s *Store) write(shard *os.Root, name string, content []byte) error {
+	tmp := leftover(temporary, s.now())
+	if err := writeNew(shard, tmp, content, false); err != nil {
+		return err
+	}
+	if err := shard.Rename(tmp, name); err != nil {
+		shard.Remove(tmp)
+		return err
+	}
+	return nil
+}
+
+// writeNew makes a private file that was not there.
+func writeNew(root *os.Root, name string, content []byte, sync bool) (err error) {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noWait, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		root.Remove(name)
+	}
+	return err
+}
+
+// trim holds a peer to its limit, and removes what expired of it.
+func (s *Store) trim(shard *os.Root, p peerName) {
+	if s.perPeer < 0 {
+		return
+	}
+	names, err := namesOf(shard, p)
+	if err != nil {
+		s.logger.Warn("sessions of a peer not trimmed", "err", err)
+		return
+	}
+	now := s.now()
+	names = slices.DeleteFunc(names, func(n name) bool {
+		if n.expires <= now {
+			s.prune(shard, n.String())
+			return true
+		}
+		return false
+	})
+	for _, n := range names[:max(len(names)-s.perPeer, 0)] {
+		s.prune(shard, n.String())
+	}
+}
+
+// read returns the session in a file; nil if it is not there any more or not
+// to be used, which is told and counted, and the file removed if it is damaged.
+func (s *Store) read(shard *os.Root, n name) ([]byte, error) {
+	der, _, err := s.decode(shard, n)
+	switch {
+	case err == nil:
+		return der, nil
+	case errors.Is(err, fs.ErrNotExist): // somebody was faster
+	case errors.Is(err, ErrSealed), errors.Is(err, ErrNotSealed):
+		s.stats.skipped.Add(1)
+		s.logger.Debug("session file passed over", "file", n.String(), "err", err)
+	case errors.Is(err, ErrDamaged):
+		s.stats.damaged.Add(1)
+		s.logger.Warn("session file removed", "file", n.String(), "err", err)
+		if err := removeIfThere(shard, n.String()); err != nil {
+			s.logger.Warn("session file not removed", "file", n.String(), "err", err)
+		}
+	default:
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	return nil, nil
+}
+
+// decode returns the session in a file, and whether it is sealed.
+func (s *Store) decode(shard *os.Root, n name) (session []byte, sealed bool, err error) {
+	content, err := readPrivate(shard, n.String())
+	if err != nil {
+		return nil, false, err
+	}
+	return s.codec.open(n.String(), content)
+}
+
+// claim makes a file the caller's alone and removes it: of all that try, one
+// succeeds. Of two that rename one file only the first finds it. Where a system
+// lets a rename that began before the first one go on with the file it had
+// opened, the first does not find what it has to remove.
+func (s *Store) claim(shard *os.Root, name string) bool {
+	mine := leftover(claimed, s.now())
+	if err := shard.Rename(name, mine); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.logger.Warn("session file not taken", "file", name, "err", err)
+		}
+		return false
+	}
+	if err := shard.Remove(mine); err != nil {
+		s.logger.Warn("session file not taken", "file", name, "err", err)
+		return false
+	}
+	return true
+}
+
+// putTime is the time to put a session under: later than that of every other
+// that was put through this Store, so that the last one is the newest.
+func (s *Store) putTime() int64 {
+	for {
+		last := s.lastPut.Load()
+		now := s.now()
+		if now <= last {
+			now = last + 1
+		}
+		if s.lastPut.CompareAndSwap(last, now) {
+			return now
+		}
+	}
+}
+
+func (s *Store) now() int64 { return nanos(s.time()) }
+
+func removeIfThere(root *os.Root, name string) error {
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("dirstore: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+//go:build unix
+
+package dirstore
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// foreignOwner returns whose a file is, and whether that is somebody other than
+// the user whom the process acts for.
+func foreignOwner(info fs.FileInfo) (uid int, foreign bool) {
+	stat := info.Sys().(*syscall.Stat_t) // what os gives on Unix
+	return int(stat.Uid), int(stat.Uid) != os.Geteuid()
+}
+
+// openToOthers reports whether the group or others have any right to a file.
+func openToOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
+
+// noWait keeps an open of a pipe from waiting for its other end, and saves
+// package os four system calls to find out that a file is not one.
+const noWait = syscall.O_NONBLOCK
