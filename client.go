@@ -252,9 +252,6 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 		if cs.Version < tls.VersionTLS13 {
 			st.tell()
 		}
-		if taken := st.taken; taken.session != nil && st.ids.outgrown() {
-			callbacks = then(callbacks, func() { st.peer.drop(taken) })
-		}
 	default:
 		if s := st.ids.session(st.m, cs, st.origin()); s != nil {
 			callbacks = then(callbacks, st.made(s, nil))
@@ -264,6 +261,9 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 		bare := st.m.fromConnection(cs, st.origin()).start(libraryRef)
 		st.attach(bare)
 		bare.release()
+	}
+	if taken := st.taken; taken.session != nil && st.ids.id != nil && (!st.resumed || st.ids.outgrown()) {
+		callbacks = then(callbacks, func() { st.peer.drop(taken) })
 	}
 	st.ids.end()
 	if st.spent() && st.m.config.CacheMode.client() && st.offer.hold() {

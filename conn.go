@@ -38,8 +38,7 @@ type Conn struct {
 
 	link atomic.Pointer[link]
 
-	dial     func(context.Context) (net.Conn, error) // nil unless we dialled
-	dialling sync.Mutex
+	dial func(context.Context) (net.Conn, error) // nil unless we dialled
 
 	mu     sync.Mutex
 	offer  *Session   // client: set for the next handshake; held
@@ -60,6 +59,7 @@ type link struct {
 	good     bool // done, and without error
 	err      error
 	alerted  atomic.Bool
+	closed   atomic.Bool // Close was called
 	shutdown atomic.Bool // close_notify was sent
 
 	read   sync.Mutex // one reader at a time: WaitSession may be it
@@ -106,31 +106,29 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
 	l := c.link.Load()
-	if l.done.Load() {
-		return l.err
+	if !l.done.Load() {
+		callbacks := c.handshake(ctx, l)
+		callbacks()
 	}
-	callbacks := c.handshake(ctx, l)
-	callbacks()
-	if c.dial != nil && errors.Is(l.err, ErrSessionIDs) {
-		return c.dialAgain(ctx, l)
+	if errors.Is(l.err, ErrSessionIDs) && c.link.Load() != l {
+		return c.HandshakeContext(ctx) // it was dialled again
 	}
 	return l.err
 }
 
 // dialAgain replaces a link that ended before a byte left. Deadlines that were
-// set on it end with it.
+// set on it end with it. The error is why it stays.
 func (c *Conn) dialAgain(ctx context.Context, ended *link) error {
-	c.dialling.Lock()
-	defer c.dialling.Unlock()
-	if c.link.Load() == ended {
-		nc, err := c.dial(ctx)
-		if err != nil {
-			return err
-		}
-		ended.release()
-		c.start(nc)
+	nc, err := c.dial(ctx)
+	if err != nil {
+		return err
 	}
-	return c.HandshakeContext(ctx)
+	ended.release()
+	c.start(nc)
+	if ended.closed.Load() { // by the application, meanwhile
+		c.link.Load().close()
+	}
+	return ended.err
 }
 
 // handshake runs l's handshake, once.
@@ -156,6 +154,9 @@ func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
 		}
 	} else {
 		l.fail()
+		if c.dial != nil && errors.Is(l.err, ErrSessionIDs) {
+			l.err = c.dialAgain(ctx, l)
+		}
 	}
 	l.done.Store(true)
 	return callbacks
@@ -553,9 +554,17 @@ var errAheadLimit = errors.New("too much data before it")
 // Clear or Free.
 //
 // It is SSL_shutdown, with the transport.
-func (c *Conn) Close() error { return c.link.Load().close() }
+func (c *Conn) Close() error {
+	for {
+		l := c.link.Load()
+		if err := l.close(); c.link.Load() == l {
+			return err
+		}
+	}
+}
 
 func (l *link) close() error {
+	l.closed.Store(true)
 	before := l.wire.writes.Load()
 	err := l.tls.Close()
 	if l.done.Load() && l.good && l.wire.writes.Load() > before {

@@ -2,7 +2,10 @@ package reprise
 
 import (
 	"bytes"
+	"crypto/tls"
+	"net"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
@@ -94,3 +97,19 @@ func Forget(m *Manager, version uint16, id []byte) {
 
 // ErrTooBig is what Add says of a session that is bigger than the cache.
 var ErrTooBig = errTooBig
+
+// SwitchSessionIDs gives m a switch of its own, in place of the process's: true
+// once nothing is offered by id any more.
+func SwitchSessionIDs(m *Manager) *atomic.Bool {
+	m.idsOff = new(atomic.Bool)
+	return m.idsOff
+}
+
+// OfferID prepares config, of one connection over nc, to offer id, and returns
+// what that connection is to write to.
+func OfferID(m *Manager, config *tls.Config, nc net.Conn, id []byte) net.Conn {
+	x := new(sessionIDs)
+	x.watch(m, config)
+	x.offer(id)
+	return &wire{Conn: nc, ids: x}
+}

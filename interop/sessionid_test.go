@@ -322,6 +322,64 @@ func TestSessionIDFiles(t *testing.T) {
 	}
 }
 
+// TestSessionIDUpgrade: the server learns TLS 1.3 while the client has a
+// session by id, for which it offers TLS 1.2 at most. That ends with the session.
+func TestSessionIDUpgrade(t *testing.T) {
+	ca := newPKI(t)
+	options := identity(t, ca.Leaf(t, "a.test"))
+	for _, c := range []struct {
+		name    string
+		options []string
+		fails   int // handshakes
+		until13 int // connections
+	}{
+		{"TLS 1.3 only", []string{"-tls1_3"}, 1, 1},
+		{"TLS 1.2 and 1.3", []string{"-no_ticket"}, 0, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := startSServerByID(t, true, options...)
+			m := manager(t, reprise.Config{SessionIDs: true})
+			try := func() (version uint16, resumed bool, err error) {
+				conn, err := m.Dial("tcp", before.addr, ca.clientConfig())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if err := conn.Handshake(); err != nil {
+					return 0, false, err
+				}
+				page(t, conn)
+				resumed, _ = conn.SessionReused()
+				return conn.ConnectionState().Version, resumed, nil
+			}
+			for i := range 2 {
+				if _, resumed, err := try(); resumed != (i > 0) || err != nil {
+					t.Fatalf("connection %d: resumed %t, %v", i, resumed, err)
+				}
+			}
+			before.kill()
+			after := start(t, program(t, "openssl"), args([]string{"s_server", "-accept", before.addr, "-www"}, options, c.options)...)
+			after.await(t, `(?m)^ACCEPT`)
+			failed := 0
+			for i := 1; ; i++ {
+				version, resumed, err := try()
+				if err != nil {
+					failed++
+				}
+				if version == tls.VersionTLS13 && !resumed {
+					if i != c.until13+c.fails || failed != c.fails {
+						t.Errorf("TLS 1.3 with connection %d, %d failed", i, failed)
+					}
+					return
+				}
+				if i > 3 {
+					t.Fatalf("still %s, resumed %t, %v", tls.VersionName(version), resumed, err)
+				}
+			}
+		})
+	}
+}
+
 // TestSessionIDLifetimeHint: the hint beside a TLS 1.2 ticket caps its session.
 func TestSessionIDLifetimeHint(t *testing.T) {
 	ca := newPKI(t)
