@@ -85,7 +85,7 @@ func (st *clientHandshake) offerSet() (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	if st.peer != nil && st.offer.ProtocolVersion() == tls.VersionTLS13 {
-		st.peer.drop(clientSession{session: st.offer}) // it serves once
+		st.peer.drop(clientSession{session: st.offer, once: true}) // it serves once
 	}
 	st.offered = true
 	return cs, true
@@ -93,8 +93,9 @@ func (st *clientHandshake) offerSet() (*tls.ClientSessionState, bool) {
 
 // offerKept offers the newest good session of those that are kept of the peer.
 func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
+	low, high := versionRange(st.config)
 	for {
-		c, ok := st.peer.take()
+		c, ok := st.peer.take(low, high)
 		if !ok {
 			return nil, false
 		}

@@ -7,8 +7,9 @@ import (
 
 // configCache is the ClientSessionCache of a configuration and its clones.
 type configCache struct {
-	m     *Manager
-	scope scope
+	m         *Manager
+	scope     scope
+	low, high uint16 // the versions that it speaks
 }
 
 func (cc *configCache) peer(key string) clientPeer {
@@ -19,7 +20,7 @@ func (cc *configCache) peer(key string) clientPeer {
 func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 	p := cc.peer(key)
 	for {
-		c, ok := p.take()
+		c, ok := p.take(cc.low, cc.high)
 		if !ok {
 			return nil, false
 		}
@@ -58,8 +59,8 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 		return
 	}
 	callbacks := func() {}
-	if store, _ := p.store(); store != nil || cc.m.config.CacheMode.client() {
-		s, notAfter, err := p.unwatched(cs)
+	if store, _ := p.store(c.once); store != nil || cc.m.config.CacheMode.client() {
+		s, notAfter, err := p.unwatched(cs, c.once)
 		if err != nil {
 			cc.m.config.Logger.Warn("received session not kept", "err", err)
 			return

@@ -3,7 +3,6 @@ package reprise
 import (
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"time"
 
 	"github.com/reprise-tls/reprise/internal/gotls"
@@ -25,32 +24,46 @@ func (m *Manager) keepsClients() bool {
 	return m.config.SessionsPerPeer > 0 && m.config.CacheMode&cacheSides != CacheOff
 }
 
-func (p *clientPeer) key() *peerKey {
-	return &peerKey{scope: p.scope.id, generation: p.scope.identity.current(), peer: p.name}
+// key is where the peer's sessions are in memory, those of TLS 1.3, which serve
+// once, apart from older ones: a connection may speak the one or the other.
+func (p *clientPeer) key(once bool) *peerKey {
+	return &peerKey{scope: p.scope.id, generation: p.scope.identity.current()<<1 | uint32(flag(1, once)), peer: p.name}
 }
 
-// store returns the store and the peer's name in it, nil if it has none.
-func (p *clientPeer) store() (ClientStore, string) {
+// store returns the store and the same place in it, nil if the peer's sessions
+// are not there.
+func (p *clientPeer) store(once bool) (ClientStore, string) {
 	if p.m.config.ClientStore == nil || p.scope.name == "" {
 		return nil, ""
 	}
-	name := binary.BigEndian.AppendUint32([]byte(p.scope.name), uint32(len(p.name)))
-	return p.m.config.ClientStore, string(name) + p.name
+	return p.m.config.ClientStore, p.scope.name + string(flag(1, once)) + p.name
 }
 
-// take returns the session to offer. A TLS 1.3 session is spent by it. If the
-// session comes as a Session it is held.
-func (p *clientPeer) take() (clientSession, bool) {
+// take returns the session to offer to a peer with which one speaks versions
+// low to high. A TLS 1.3 session is spent by it. If the session comes as a
+// Session it is held.
+func (p *clientPeer) take(low, high uint16) (c clientSession, ok bool) {
 	if p.m.closed.Load() {
-		return clientSession{}, false
+		return c, false
 	}
-	if store, name := p.store(); store != nil {
-		return p.takeStored(store, name)
+	now := p.m.now().Unix()
+	if high >= tls.VersionTLS13 {
+		c, ok = p.takeOf(true, now)
 	}
-	return p.m.clients.take(p.key(), p.m.now().Unix())
+	if !ok && low < tls.VersionTLS13 {
+		c, ok = p.takeOf(false, now)
+	}
+	return c, ok
 }
 
-func (p *clientPeer) takeStored(store ClientStore, name string) (clientSession, bool) {
+func (p *clientPeer) takeOf(once bool, now int64) (clientSession, bool) {
+	if store, name := p.store(once); store != nil {
+		return p.takeStored(store, name, once, now)
+	}
+	return p.m.clients.take(p.key(once), now)
+}
+
+func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (clientSession, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
 	defer cancel()
 	for range p.m.config.SessionsPerPeer {
@@ -63,8 +76,9 @@ func (p *clientPeer) takeStored(store ClientStore, name string) (clientSession, 
 			return clientSession{}, false
 		}
 		c, err := p.stored(der)
-		if err == nil && c.good(p.m.now().Unix()) {
-			p.m.clients.offer(p.key(), c)
+		if err == nil && c.once == once && c.good(now) {
+			clear(der)
+			p.m.clients.offer(p.key(once), c)
 			return c, true
 		}
 		c.session.release()
@@ -84,7 +98,6 @@ func (p *clientPeer) stored(der []byte) (c clientSession, err error) {
 		return c, errUndecodable
 	}
 	s.start(libraryRef)
-	clear(der)
 	s.owner.Store(p.m)
 	leaf, err := s.PeerCertificate()
 	if err != nil || leaf == nil {
@@ -98,7 +111,7 @@ func (p *clientPeer) stored(der []byte) (c clientSession, err error) {
 func (m *Manager) clientSession(s *Session, notAfter time.Time) clientSession {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	c := clientSession{session: s, born: s.born() / int64(time.Second), once: s.f.Version == tls.VersionTLS13}
+	c := clientSession{session: s, once: s.f.Version == tls.VersionTLS13, born: s.born() / int64(time.Second)}
 	life := min(clientLifetime(&s.f), m.clients.timeout)
 	c.expires = min(addSeconds(s.f.Time, life), addSeconds(c.born, m.clients.maxAge), notAfter.Unix())
 	return c
@@ -110,12 +123,12 @@ func (p *clientPeer) keep(c clientSession) {
 		c.session.release()
 		return
 	}
-	if store, name := p.store(); store != nil && c.session != nil {
+	if store, name := p.store(c.once); store != nil && c.session != nil {
 		p.put(store, name, c)
 		c.session.release()
 		return
 	}
-	p.m.clients.put(p.key(), c)
+	p.m.clients.put(p.key(c.once), c)
 }
 
 func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
@@ -134,11 +147,11 @@ func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
 // drop keeps a session no longer: it turned out bad, was replaced, or is
 // offered already.
 func (p *clientPeer) drop(c clientSession) {
-	if store, name := p.store(); store != nil && c.session != nil {
+	if store, name := p.store(c.once); store != nil && c.session != nil {
 		p.forget(store, name, c.session)
 		return
 	}
-	p.m.clients.drop(p.key(), c.state, c.session)
+	p.m.clients.drop(p.key(c.once), c.state, c.session)
 }
 
 func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
@@ -158,7 +171,7 @@ func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
 // session too, held.
 func (p *clientPeer) offerable(c *clientSession) (cs *tls.ClientSessionState, err error) {
 	if c.session == nil {
-		c.session, _, err = p.unwatched(c.state)
+		c.session, _, err = p.unwatched(c.state, c.once)
 	} else if c.state == nil {
 		c.state, err = p.m.clientState(c.session)
 	}
@@ -185,21 +198,21 @@ func (p *clientPeer) received(cs *tls.ClientSessionState) (c clientSession, err 
 
 // failed drops what was offered last, as far as it is kept: it was no good.
 func (p *clientPeer) failed() {
-	c := p.m.clients.takeOffered(p.key())
+	c := p.m.clients.takeOffered(p.key(false))
 	p.drop(c)
 	c.session.release()
 }
 
 // unwatched makes a Session of what the server sent on a connection that nobody
 // watched. It comes with a reference.
-func (p *clientPeer) unwatched(cs *tls.ClientSessionState) (s *Session, notAfter time.Time, err error) {
+func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Session, notAfter time.Time, err error) {
 	ticket, ss, err := cs.ResumptionState()
 	if err != nil {
 		return nil, notAfter, err
 	}
 	o := &origin{contextID: p.m.config.ContextID, ticket: ticket, hostname: hostOfKey(p.name)}
 	p.m.newLine(o)
-	o.firstAuth = p.m.clients.began(p.key(), p.m.now().Unix()) * int64(time.Second)
+	o.firstAuth = p.m.clients.began(p.key(once), p.m.now().Unix()) * int64(time.Second)
 	if s, err = p.m.fromTLS(ss, &tls.ConnectionState{}, o); err != nil {
 		return nil, notAfter, err
 	}

@@ -374,7 +374,7 @@ func (c *Conn) discard(l *link, cause Cause) {
 	if s := l.session(); s != nil {
 		c.m.cache.remove(s, cause)
 		if c.peer != nil && !c.manual {
-			c.peer.drop(clientSession{session: s})
+			c.peer.drop(clientSession{session: s, once: s.ProtocolVersion() == tls.VersionTLS13})
 		}
 		s.release()
 	}

@@ -99,7 +99,8 @@ func (p Partition) ClientConfig(base *tls.Config) *tls.Config {
 	c := p.clientConfig(base)
 	c.ClientSessionCache = nil
 	if peer := p.peer(base, ""); peer != nil {
-		c.ClientSessionCache = &configCache{m: p.m, scope: peer.scope}
+		low, high := versionRange(c)
+		c.ClientSessionCache = &configCache{m: p.m, scope: peer.scope, low: low, high: high}
 		peer.scope.identity.watch(c)
 	}
 	return c
