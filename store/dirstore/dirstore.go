@@ -43,8 +43,10 @@ type Options struct {
 	// processes each may exceed it by an eighth for a while.
 	Max int
 
-	// ManualPrune leaves pruning to calls of Prune: Open and Put do none.
-	ManualPrune bool
+	// Inspect is for tools that look into a directory: Open makes nothing, but
+	// returns fs.ErrNotExist if the directory or its salt is missing, and Open
+	// and Put leave pruning to calls of Prune.
+	Inspect bool
 
 	// Time is the clock; nil means time.Now.
 	Time func() time.Time
@@ -65,7 +67,7 @@ type Store struct {
 	perPeer    int // negative: no limit
 	keep       int // what Prune leaves; negative: no limit
 	pruneEvery int64
-	manual     bool
+	inspect    bool
 	time       func() time.Time
 	logger     *slog.Logger
 
@@ -77,15 +79,14 @@ type Store struct {
 var _ reprise.ClientStore = (*Store)(nil)
 
 // Open opens the directory dir, and makes it if it is missing (but not its
-// parents). It removes what has expired, unless Options say otherwise. The error
-// is [ErrNotPrivate] if others have rights to the directory or to its salt, or
+// parents). It prunes it, unless Options say otherwise. The error is [ErrNotPrivate] if others have rights to the directory or to its salt, or
 // could have made them; it then says what is wrong and what to do.
 func Open(dir string, opts Options) (*Store, error) {
-	root, err := openPrivate(dir)
+	root, err := openPrivate(dir, !opts.Inspect)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{root: root, manual: opts.ManualPrune, time: opts.Time, logger: opts.Logger}
+	s := &Store{root: root, inspect: opts.Inspect, time: opts.Time, logger: opts.Logger}
 	if s.time == nil {
 		s.time = time.Now
 	}
@@ -93,14 +94,14 @@ func Open(dir string, opts Options) (*Store, error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.limit(opts.PerPeer, opts.Max)
-	if s.names, err = loadSalt(root, s.now()); err == nil {
+	if s.names, err = loadSalt(root, !opts.Inspect, s.now()); err == nil {
 		s.codec, err = newCodec(opts.Key, s.names)
 	}
 	if err != nil {
 		root.Close()
 		return nil, err
 	}
-	if !s.manual {
+	if !s.inspect {
 		s.pruneQuietly(context.Background())
 	}
 	return s, nil
@@ -140,7 +141,7 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 	if n.expires <= s.now() {
 		return nil
 	}
-	if s.due.Add(1)%s.pruneEvery == 0 && !s.manual {
+	if s.due.Add(1)%s.pruneEvery == 0 && !s.inspect {
 		s.pruneQuietly(ctx)
 	}
 	shard, err := s.shard(n.peer.shard(), true)

@@ -578,22 +578,34 @@ func TestList(t *testing.T) {
 	})
 }
 
-// TestManualPrune: nothing is removed that the program did not ask to.
-func TestManualPrune(t *testing.T) {
+// TestInspect: nothing is made or removed that the program did not ask for.
+func TestInspect(t *testing.T) {
+	empty := t.TempDir()
+	if err := os.Chmod(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{empty, filepath.Join(empty, "missing")} {
+		if _, err := dirstore.Open(dir, dirstore.Options{Inspect: true}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if got := tree(t, empty); len(got) > 0 {
+		t.Errorf("%q were made", got)
+	}
 	s, c, dir := fresh(t, dirstore.Options{})
 	put(t, s, peer, "session", c.in(time.Hour), true)
 	c.advance(time.Hour)
-	manual := open(t, dir, dirstore.Options{Time: c.now, ManualPrune: true, Max: 1})
+	tool := open(t, dir, dirstore.Options{Time: c.now, Inspect: true, Max: 1})
 	for i := range 3 {
-		put(t, manual, fmt.Sprint(i), "session", c.in(time.Hour), true)
+		put(t, tool, fmt.Sprint(i), "session", c.in(time.Hour), true)
 	}
-	if n := len(entries(t, manual)); n != 4 {
+	if n := len(entries(t, tool)); n != 4 {
 		t.Errorf("%d are left of 4", n)
 	}
-	if err := manual.Prune(t.Context()); err != nil {
+	if err := tool.Prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, got := len(entries(t, manual)), manual.Stats(); n != 0 || got.Pruned != 4 {
+	if n, got := len(entries(t, tool)), tool.Stats(); n != 0 || got.Pruned != 4 {
 		t.Errorf("%d are left, %+v", n, got)
 	}
 }

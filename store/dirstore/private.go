@@ -13,12 +13,14 @@ import (
 // salt, or could have made them.
 var ErrNotPrivate = errors.New("dirstore: not private")
 
-// openPrivate opens a directory that is the caller's alone, and makes it if it
-// is missing.
-func openPrivate(dir string) (*os.Root, error) {
+// openPrivate opens a directory that is the caller's alone, and may make it if
+// it is missing.
+func openPrivate(dir string, create bool) (*os.Root, error) {
 	dir = filepath.Clean(dir) // behind a slash a symbolic link would be followed
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("dirstore: %w", err)
+	if create {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("dirstore: %w", err)
+		}
 	}
 	named, err := os.Lstat(dir)
 	if err != nil {

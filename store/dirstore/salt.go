@@ -20,11 +20,11 @@ const (
 	saltSize     = 32
 )
 
-// loadSalt reads the salt of a directory, and makes it if there is none. Of
+// loadSalt reads the salt of a directory, and may make it if there is none. Of
 // several processes that do so at once the first makes it for all.
-func loadSalt(root *os.Root, now int64) ([]byte, error) {
+func loadSalt(root *os.Root, create bool, now int64) ([]byte, error) {
 	content, err := readPrivate(root, saltFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && create {
 		if err := makeSalt(root, now); err != nil {
 			return nil, fmt.Errorf("dirstore: salt not made: %w", err)
 		}
