@@ -104,12 +104,12 @@ func TestCompletionBash(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string][]string{
-		"s":                      {"serve", "show"},
+		"s":                      {"serve", "sessions", "show"},
 		"convert --to ":          {"der", "json", "pem"},
 		"connect --tls 1.":       {"1.2", "1.3"},
 		"explain --tls 1.":       {"1.0", "1.1", "1.2", "1.3"},
 		"explain --in":           {"--insecure", "--intermediates"},
-		"help s":                 {"serve", "show"},
+		"help s":                 {"serve", "sessions", "show"},
 		"completion z":           {"zsh"},
 		"connect --server-name ": {},
 		"connect ":               {},

@@ -36,7 +36,7 @@ func newRoot() *cobra.Command {
 	root.SetUsageTemplate(helpTemplate)
 	root.SetVersionTemplate("reprise {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newTour(), newServe(), newConnect(), newShow(), newConvert(), newExplain(), newKeys(), newCompletion())
+	root.AddCommand(newTour(), newServe(), newConnect(), newShow(), newConvert(), newExplain(), newKeys(), newSessions(), newCompletion())
 	root.SetHelpCommand(newHelp(root))
 	complete(root)
 	return root
