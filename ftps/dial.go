@@ -19,7 +19,7 @@ const closePatience = 10 * time.Second
 // may be lost in TLS 1.3: the server sends tickets into a connection that the
 // client only writes to, and a system that closes a connection with unread data
 // resets it, so that the server loses what it has not read yet. vsftpd and Go
-// servers send such tickets; ProFTPD does not. Close does not wait where the
+// servers send such tickets; ProFTPD sends none into uploads. Close does not wait where the
 // server is sending data: that is a download being given up.
 //
 // What ctx ends is the dialing, not the connection. The error is that of
