@@ -3,11 +3,13 @@
 // that runs again and again resumes what its last run was given.
 //
 //	store, err := dirstore.Open(dir, dirstore.Options{})
+//	...
+//	m, err := reprise.New(reprise.Config{ClientStore: store})
 //
 // A [Store] is a [reprise.ClientStore]. Any number of processes may have the
 // directory open at once. A session that is for one use is taken by one of them:
 // that is what keeps a TLS 1.3 session from being offered twice (RFC 8446,
-// Appendix C.4).
+// Appendix C.4). Which session is the newest goes by the clock.
 //
 // # The directory
 //
