@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/reprise-tls/reprise"
@@ -35,11 +36,12 @@ type connectionFacts struct {
 }
 
 type connectFlags struct {
-	ca, serverName, version string
-	insecure, json          bool
-	sessIn, sessOut         string
-	reconnect               uint
-	wait                    time.Duration
+	ca, serverName, version    string
+	insecure, json, sessionIDs bool
+	sessIn, sessOut            string
+	sessionDir, keyFile        string
+	reconnect, parallel        uint
+	wait                       time.Duration
 }
 
 func newConnect() *cobra.Command {
@@ -51,6 +53,10 @@ func newConnect() *cobra.Command {
 connection whether it resumed, why not, and how long the handshake took. No
 application data is sent.
 
+Sessions that come are offered to the connections that follow: a TLS 1.3
+session once, an older one until it expires. With --session-dir they are kept
+for other processes, and theirs are offered; see reprise sessions.
+
 Session files are PEM as openssl s_client reads and writes it. One that is
 given is verified before it is offered. They hold secrets: keep them as you
 would a private key.
@@ -58,6 +64,7 @@ would a private key.
 The exit code is 0 once every connection was made, resumed or not; 1 if the
 session of --sess-in did not resume; 3 if a connection could not be made.`,
 		Example: `  reprise connect example.com:443 --reconnect 2
+  reprise connect example.com:443 --session-dir ~/.sessions
   reprise connect example.com:443 --sess-out s.pem
   reprise connect example.com:443 --sess-in s.pem`,
 		Args: arguments(1, "one HOST:PORT"),
@@ -71,8 +78,12 @@ session of --sess-in did not resume; 3 if a connection could not be made.`,
 	f.StringVar(&flags.version, "tls", "", "use this `version` only: 1.2 or 1.3")
 	f.StringVar(&flags.sessIn, "sess-in", "", "offer the session in this PEM `file` first")
 	f.StringVar(&flags.sessOut, "sess-out", "", "write the last session that came to this `file`")
-	f.UintVar(&flags.reconnect, "reconnect", 0, "connect `n` more times, each with the session of the one before")
-	f.DurationVar(&flags.wait, "wait", 2*time.Second, "wait so long for a session after each handshake")
+	f.StringVar(&flags.sessionDir, "session-dir", "", "keep sessions in this `directory`, which processes may share")
+	f.StringVar(&flags.keyFile, "key-file", "", "seal what is in the directory with the key in this `file`")
+	f.BoolVar(&flags.sessionIDs, "session-ids", false, "resume by session id where TLS 1.2 gives no tickets")
+	f.UintVar(&flags.reconnect, "reconnect", 0, "connect `n` more times")
+	f.UintVar(&flags.parallel, "parallel", 1, "make `n` connections at a time, each again")
+	f.DurationVar(&flags.wait, "wait", 2*time.Second, "how long to wait for each session")
 	f.BoolVar(&flags.json, "json", false, "print JSON")
 	return cmd
 }
@@ -82,34 +93,26 @@ func connect(cmd *cobra.Command, address string, flags *connectFlags) error {
 	if err != nil {
 		return err
 	}
-	var offer *reprise.Session
-	if flags.sessIn != "" {
-		if offer, err = readSession(flags.sessIn); err != nil {
-			return err
-		}
-	}
-	m, err := reprise.New(reprise.Config{})
+	m, err := flags.manager()
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	d := &dialer{m: m, address: address, config: config, wait: flags.wait, offer: offer}
+	d := &dialer{m: m, address: address, config: config, wait: flags.wait}
 	defer d.free()
-
-	out := newPrinter(cmd.OutOrStdout())
+	if flags.sessIn != "" {
+		s, err := readSession(flags.sessIn)
+		if err != nil {
+			return err
+		}
+		d.give(s)
+	}
 	result := connectReport{Address: address, ServerName: config.ServerName}
-	for n := range flags.reconnect + 1 {
-		var facts connectionFacts
-		if facts, err = d.connect(cmd.Context()); err != nil {
-			if n > 0 {
-				err = fmt.Errorf("connection %d: %w", n+1, err)
-			}
-			break
-		}
-		result.Connections = append(result.Connections, facts)
-		if !flags.json {
-			printConnection(out, n+1, &facts)
-		}
+	out := newPrinter(cmd.OutOrStdout())
+	if flags.parallel == 1 {
+		result.Connections, err = flags.inTurn(cmd, d, out)
+	} else {
+		result.Connections, err = flags.atOnce(cmd, d, out)
 	}
 	if flags.json && len(result.Connections) > 0 {
 		out.err = errors.Join(out.err, writeJSON(out.w, result))
@@ -120,11 +123,29 @@ func connect(cmd *cobra.Command, address string, flags *connectFlags) error {
 	if err = errors.Join(err, out.err); err != nil {
 		return err
 	}
-	if first := result.Connections[0]; offer != nil && !first.Resumed {
-		complain(cmd.ErrOrStderr(), notResumed(flags.sessIn, offer, &first))
+	if first := result.Connections[0]; flags.sessIn != "" && !first.Resumed {
+		complain(cmd.ErrOrStderr(), notResumed(flags.sessIn, d.given, &first))
 		return errFinding
 	}
 	return nil
+}
+
+// inTurn makes one connection after the other and prints each.
+func (f *connectFlags) inTurn(cmd *cobra.Command, d *dialer, out *printer) (all []connectionFacts, err error) {
+	for n := range f.reconnect + 1 {
+		facts, err := d.connect(cmd.Context())
+		if err != nil {
+			if n > 0 {
+				err = fmt.Errorf("connection %d: %w", n+1, err)
+			}
+			return all, err
+		}
+		all = append(all, facts)
+		if !f.json {
+			printConnection(out, n+1, &facts)
+		}
+	}
+	return all, nil
 }
 
 // config checks the flags and makes the client's configuration of them.
@@ -150,36 +171,58 @@ func (f *connectFlags) config(address string) (*tls.Config, error) {
 		return nil, usagef("--tls %s is neither 1.2 nor 1.3", f.version)
 	}
 	switch {
+	case f.parallel == 0 || f.parallel > maxParallel:
+		return nil, usagef("--parallel %d is not between 1 and %d", f.parallel, maxParallel)
+	case f.sessIn != "" && (f.parallel > 1 || f.sessionDir != ""):
+		return nil, usagef("--sess-in gives the one session to offer, so neither --parallel nor --session-dir has a place beside it")
+	case f.keyFile != "" && f.sessionDir == "":
+		return nil, usagef("--key-file seals what is in --session-dir: give that too")
 	case f.wait <= 0:
 		return nil, usagef("--wait %v is no time to wait", f.wait)
 	case f.insecure && f.ca != "":
 		return nil, usagef("--insecure verifies nothing, so --ca has no place beside it")
-	case f.ca != "":
-		c.RootCAs, err = readRoots(f.ca)
 	}
-	return c, err
+	return c, nil
 }
 
-func readRoots(name string) (*x509.CertPool, error) {
-	data, err := readFile(name)
-	if err != nil {
-		return nil, err
+// manager makes the Manager that the flags describe. Roots are given to it, and
+// not to the connections, for sessions of other processes to be offered.
+func (f *connectFlags) manager() (*reprise.Manager, error) {
+	c := reprise.Config{SessionIDs: f.sessionIDs}
+	if f.ca != "" {
+		pem, err := readFile(f.ca)
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAsPEM = pem
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%s: no certificate in PEM form", name)
+	if f.sessionDir != "" {
+		store, err := openSessionDir(f.sessionDir, f.keyFile)
+		if err != nil {
+			return nil, err
+		}
+		c.ClientStore = store
 	}
-	return roots, nil
+	m, err := reprise.New(c)
+	if err != nil && f.ca != "" {
+		return nil, fmt.Errorf("%s: no certificate in PEM form", f.ca)
+	}
+	return m, err
 }
 
-// dialer makes connections, each offering the session of the one before.
+// dialer makes connections. A session that was given is offered by the first,
+// what came of that by the next, and so on; else the Manager offers and keeps
+// sessions by itself.
 type dialer struct {
 	m       *reprise.Manager
 	address string
 	config  *tls.Config
 	wait    time.Duration
 	offer   *reprise.Session // for the next connection; owned
-	last    *reprise.Session // the last that came; owned
+	given   *reprise.Session // owned
+
+	mu   sync.Mutex
+	last *reprise.Session // the last that came; owned
 }
 
 func (d *dialer) connect(ctx context.Context) (facts connectionFacts, err error) {
@@ -190,8 +233,10 @@ func (d *dialer) connect(ctx context.Context) (facts connectionFacts, err error)
 		return facts, interrupted(ctx, err)
 	}
 	defer c.Free()
-	if err := c.SetSession(d.offer); err != nil {
-		facts.NotOffered = plain(err.Error())
+	if d.given != nil {
+		if err := c.SetSession(d.offer); err != nil {
+			facts.NotOffered = plain(err.Error())
+		}
 	}
 	limited, cancel = context.WithTimeout(ctx, handshakeLimit)
 	defer cancel()
@@ -211,6 +256,7 @@ func (d *dialer) connect(ctx context.Context) (facts connectionFacts, err error)
 	if err != nil {
 		facts.NoSession = plain(err.Error())
 	}
+	defer next.Free()
 	facts.Session = factsOf(next)
 	c.Close() // cleanly, else the session counts as bad
 	d.take(next)
@@ -228,17 +274,34 @@ func (d *dialer) session(ctx context.Context, c *reprise.Conn) (*reprise.Session
 	return s, err
 }
 
-// take makes s, which may be nil, what the next connection offers.
+// give makes s, which is the dialer's from then on, what the first connection offers.
+func (d *dialer) give(s *reprise.Session) { d.given, d.offer = s, acquire(s) }
+
+// take keeps s, which may be nil: after one that was given the next connection
+// offers it, and it may be the last that came.
 func (d *dialer) take(s *reprise.Session) {
-	d.offer.Free()
-	d.offer = s
-	if s != nil && s.UpRef() == nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.given != nil {
+		d.offer.Free()
+		d.offer = acquire(s)
+	}
+	if s != nil {
 		d.last.Free()
-		d.last = s
+		d.last = acquire(s)
 	}
 }
 
+// acquire takes a reference more, where there is a session.
+func acquire(s *reprise.Session) *reprise.Session {
+	if s != nil && s.UpRef() != nil {
+		return nil
+	}
+	return s
+}
+
 func (d *dialer) free() {
+	d.given.Free()
 	d.offer.Free()
 	d.last.Free()
 }

@@ -123,7 +123,7 @@ func (e *explanation) examine(cmd *cobra.Command, in *input, config *tls.Config)
 	if err := in.UpRef(); err != nil {
 		return err
 	}
-	d.offer = in.Session
+	d.give(in.Session)
 	facts, err := d.connect(cmd.Context())
 	if err != nil {
 		return err
@@ -317,4 +317,16 @@ func addIntermediates(s *reprise.Session, name string) error {
 	}
 	s.SetIntermediates(chain)
 	return nil
+}
+
+func readRoots(name string) (*x509.CertPool, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s: no certificate in PEM form", name)
+	}
+	return roots, nil
 }
