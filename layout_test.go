@@ -64,6 +64,7 @@ var testsWithoutSource = map[string]string{
 	"parity_test.go":                 "holds docs/parity.md against the code and libssl",
 	"manpage_test.go":                "a test for each rule of libssl's manual pages, or of man pages against the commands",
 	"life_test.go":                   "the life of sessions under all who hold them",
+	"store/dirstore/dials_test.go":   "two processes that dial, over one directory",
 	"store/dirstore/manager_test.go": "the store under the Managers that it is for",
 	"processes_test.go":              "several processes at once, killed or not",
 	"script_test.go":                 "runs the scripts in testdata",

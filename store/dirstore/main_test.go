@@ -14,6 +14,7 @@ import (
 var roles = map[string]func(dir string, in io.Reader, out io.Writer) error{
 	"take all":  takeAll,
 	"put, take": putTakeForEver,
+	"dial":      dialAll,
 }
 
 const (
