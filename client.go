@@ -315,11 +315,15 @@ func (st *clientHandshake) final() Reason {
 // fail ends a handshake that did not complete.
 func (st *clientHandshake) fail() {
 	st.mu.Lock()
-	defer st.mu.Unlock()
+	taken := st.taken
 	st.received, st.choice = nil, nil
 	st.ids.end()
 	close(st.news)
 	st.news = make(chan struct{})
+	st.mu.Unlock()
+	if taken.session != nil && st.ids.id != nil {
+		st.peer.drop(taken) // crypto/tls may have kept the session to itself, and failed for that
+	}
 }
 
 // unused returns what was set for a handshake that did not complete, held.

@@ -279,7 +279,8 @@ func (s *Session) Ticket() []byte {
 }
 
 // TicketLifetimeHint returns the lifetime that the server gave with the
-// ticket, 0 if none. crypto/tls shows it for TLS 1.3 only.
+// ticket, 0 if none. crypto/tls shows it for TLS 1.3 only; before that it is
+// known where a Conn or DialTLSContext received the ticket.
 //
 // It is SSL_SESSION_get_ticket_lifetime_hint.
 func (s *Session) TicketLifetimeHint() time.Duration {

@@ -45,7 +45,8 @@ var (
 	ErrCached = errors.New("reprise: session is cached (Remove it before changing its id or version)")
 	// ErrTooLong: a field's value is over its limit.
 	ErrTooLong = errors.New("reprise: value too long")
-	// ErrNotResumable: the session was removed, found bad, or has neither id nor ticket.
+	// ErrNotResumable: the session was removed, found bad, has neither id nor ticket, or has
+	// only an id where none is offered (Config.SessionIDs).
 	ErrNotResumable = errors.New("reprise: session is not resumable")
 )
 

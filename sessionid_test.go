@@ -2,6 +2,7 @@ package reprise_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -567,5 +568,99 @@ func TestSessionIDNone(t *testing.T) {
 	}
 	if _, err := c.WaitSession(t.Context()); !errors.Is(err, reprise.ErrNoSession) {
 		t.Errorf("WaitSession: %v", err)
+	}
+}
+
+// oneSession is a ClientStore with one session, of whoever asks: of clients of
+// TLS 1.2, which ask once.
+type oneSession struct {
+	mu  sync.Mutex
+	der []byte
+}
+
+func (s *oneSession) Put(_ context.Context, _ string, der []byte, _ time.Time, _ bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.der = slices.Clone(der)
+	return nil
+}
+
+func (s *oneSession) Take(context.Context, string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.der), nil
+}
+
+func (s *oneSession) Forget(_ context.Context, _ string, der []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if der == nil || bytes.Equal(der, s.der) {
+		s.der = nil
+	}
+	return nil
+}
+
+func (s *oneSession) has() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.der != nil
+}
+
+// nameless is a transport that does not say where it leads: crypto/tls has no
+// key for its session cache then, and does not ask it.
+type nameless struct{ net.Conn }
+
+func (nameless) RemoteAddr() net.Addr { return new(net.UnixAddr) }
+
+// TestSessionIDDropped: a session that is kept is dropped when a handshake
+// failed that offered its id, whether or not crypto/tls blames it.
+func TestSessionIDDropped(t *testing.T) {
+	r := newRig(t)
+	config := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
+	session := r.byID(config, nil)
+	defer session.Free()
+	der, err := session.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &oneSession{der: der}
+	m := manager(t, reprise.Config{SessionIDs: true, ClientStore: store})
+	c := m.Client(nameless{answers(t, func(h *hello.ClientHello) []byte {
+		if !bytes.Equal(h.SessionID, session.ID()) {
+			t.Error("the id was not offered")
+		}
+		return serverHello(tls.VersionTLS12, h.SessionID, session.CipherSuite(), 0, 23, 0, 0)
+	})}, config)
+	defer c.Free()
+	if err := c.Handshake(); err == nil || store.has() {
+		t.Errorf("handshake: %v; session kept: %t", err, store.has())
+	}
+}
+
+// TestSessionIDNotOurs: who may not offer an id leaves the session to others
+// that may.
+func TestSessionIDNotOurs(t *testing.T) {
+	r := newRig(t)
+	session := r.byID(r.client, nil)
+	defer session.Free()
+	der, err := session.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &oneSession{der: der}
+	m := manager(t, reprise.Config{ClientStore: store, RootCAsPEM: r.ca.PEM()})
+	server := at(tls.VersionTLS12, r.server)
+	server.SessionTicketsDisabled = true
+	config := at(tls.VersionTLS12, r.client)
+	config.RootCAs = nil
+	for name, connect := range map[string]func(nc net.Conn) net.Conn{
+		"Conn":         func(nc net.Conn) net.Conn { return m.Client(nc, config) },
+		"ClientConfig": func(nc net.Conn) net.Conn { return tls.Client(nc, m.ClientConfig(config)) },
+	} {
+		nc, ns := pipe(t)
+		talk(t, connect(nc), tls.Server(ns, server))
+		if !store.has() {
+			t.Errorf("%s: the session is gone", name)
+		}
 	}
 }
