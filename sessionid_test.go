@@ -284,7 +284,7 @@ func TestSessionIDDialAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v := c.ConnectionState().Version; v != tls.VersionTLS13 || !off.Load() {
-		t.Errorf("negotiated %s, switched off: %t", tls.VersionName(v), off.Load())
+		t.Fatalf("negotiated %s, switched off: %t", tls.VersionName(v), off.Load())
 	}
 	c.Close()
 	if a, b := <-brought, <-brought; min(a, b) != 0 || max(a, b) == 0 {
@@ -662,5 +662,9 @@ func TestSessionIDNotOurs(t *testing.T) {
 		if !store.has() {
 			t.Errorf("%s: the session is gone", name)
 		}
+	}
+	refused := tls.Client(answers(t, func(*hello.ClientHello) []byte { return []byte{21, 3, 3, 0, 2, 2, 40} }), m.ClientConfig(config))
+	if err := refused.Handshake(); err == nil || !store.has() {
+		t.Errorf("refused: %v; session kept: %t", err, store.has())
 	}
 }

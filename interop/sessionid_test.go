@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -377,6 +378,47 @@ func TestSessionIDUpgrade(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSessionIDReload: nginx learns TLS 1.3 and still knows the session. It is
+// resumed once more, and says what else the server speaks.
+func TestSessionIDReload(t *testing.T) {
+	ca := newPKI(t)
+	var config string
+	kind := &kindOfPeer{name: "nginx", command: func(t testing.TB, p *peer, dir string, _ []string) *exec.Cmd {
+		config = filepath.Join(dir, "nginx.conf")
+		return nginxByID(t, p, dir, true)
+	}}
+	srv := kind.start(t, peer{cert: ca.Leaf(t, "a.test")}, new(keyfile.Set))
+	m := manager(t, reprise.Config{SessionIDs: true})
+	try := func() (version uint16, resumed bool) {
+		c, err := m.Dial("tcp", srv.address(), ca.clientConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		page(t, c)
+		resumed, _ = c.SessionReused()
+		return c.ConnectionState().Version, resumed
+	}
+	try()
+	if _, resumed := try(); !resumed {
+		t.Fatal("not resumed before")
+	}
+	with13 := bytes.Replace(read(t, config), []byte("TLSv1.2;"), []byte("TLSv1.2 TLSv1.3;"), 1)
+	if err := os.WriteFile(config, with13, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.daemon.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	srv.daemon.await(t, `worker process \d+ exited with code 0`)
+	if version, resumed := try(); version != tls.VersionTLS12 || !resumed {
+		t.Errorf("after the reload: %s, resumed %t", tls.VersionName(version), resumed)
+	}
+	if version, resumed := try(); version != tls.VersionTLS13 || resumed {
+		t.Errorf("after that: %s, resumed %t", tls.VersionName(version), resumed)
 	}
 }
 
