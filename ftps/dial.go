@@ -15,12 +15,13 @@ const closePatience = 10 * time.Second
 // begin theirs after the reply to the command.
 //
 // Its Close sends close_notify and then waits until the server has closed, at
-// most ten seconds, reading what may still be under way. Without that an upload
-// may be lost in TLS 1.3: the server sends tickets into a connection that the
-// client only writes to, and a system that closes a connection with unread data
-// resets it, so that the server loses what it has not read yet. vsftpd and Go
-// servers send such tickets; ProFTPD sends none into uploads. Close does not wait where the
-// server is sending data: that is a download being given up.
+// most ten seconds, reading what may still be under way; what the server has not
+// read by then is still delivered. Without that an upload may be lost in TLS 1.3:
+// the server sends tickets into a connection that the client only writes to, and
+// closing a connection with unread data resets it, so that the server loses what
+// has not reached it yet. vsftpd and Go servers send such tickets; ProFTPD sends
+// none into uploads. Close does not wait where the server is sending data: that is
+// a download being given up.
 //
 // What ctx ends is the dialing, not the connection. The error is that of
 // net.Dialer.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/textproto"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -131,8 +132,8 @@ func TestFTPSDocumentServerGo(t *testing.T) {
 		}
 		t.Run(tls.VersionName(version)+"/without a cache", func(t *testing.T) {
 			_, err := s.dial(t, base, false).List("")
-			if want := `522 "` + notResumed + `"`; err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("want %q, not %v", want, err)
+			if want := (textproto.Error{Code: 522, Msg: notResumed}); !replied(err, want) {
+				t.Errorf("want %v, not %v", &want, err)
 			}
 		})
 	}

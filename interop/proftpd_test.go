@@ -3,10 +3,12 @@ package interop_test
 import (
 	"fmt"
 	"net"
+	"net/textproto"
 	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reprise-tls/reprise/internal/testpki"
 )
@@ -23,16 +25,25 @@ func startProFTPD(t testing.TB, ca pki) *ftpServer {
 	me, group := whoami(t)
 	hash := strings.TrimSpace(run(t, "", program(t, "openssl"), "passwd", "-6", ftpPassword))
 	users := put(t, dir, "users", fmt.Appendf(nil, "%s:%s:%s:%s::%s:/bin/sh\n", s.user, hash, me.Uid, me.Gid, s.dir))
-	for _, implicit := range []bool{false, true} {
-		where, options := &s.explicit, ""
-		if implicit {
-			where, options = &s.implicit, "TLSOptions UseImplicitSSL"
+	for name, mode := range map[string]struct {
+		where   *net.TCPAddr
+		options string
+	}{"explicit": {&s.explicit, ""}, "implicit": {&s.implicit, "TLSOptions UseImplicitSSL"}} {
+		files := filepath.Join(dir, name)
+		showLogs(t, files+".*log")
+		for said := ""; !strings.HasSuffix(said, "STARTUP"); { // another program may take the port first
+			*mode.where = freePort(t)
+			config := put(t, dir, name+".conf", fmt.Appendf(nil, proftpdConfig,
+				mode.where.Port, me.Username, group, files, users, certFile, keyFile, mode.options))
+			said = start(t, path, "-n", "-c", config).await(t, "standalone mode STARTUP|Address already in use")[0]
 		}
-		*where = freePort(t)
-		name := fmt.Sprintf("implicit=%t", implicit)
-		config := put(t, dir, name+".conf", fmt.Appendf(nil, `ServerType standalone
+		untilServed(t, mode.where) // it says so before it listens
+	}
+	return s
+}
+
+const proftpdConfig = `ServerType standalone
 ServerName ProFTPD
-DefaultServer on
 DefaultAddress 127.0.0.1
 SocketBindTight on
 Port %[1]d
@@ -59,12 +70,7 @@ TLSLog %[4]s.tlslog
 TLSECCertificateFile %[6]s
 TLSECCertificateKeyFile %[7]s
 %[8]s
-`, where.Port, me.Username, group, filepath.Join(dir, name), users, certFile, keyFile, options))
-		start(t, path, "-n", "-c", config).await(t, "standalone mode STARTUP")
-		showLogs(t, filepath.Join(dir, name)+".*log")
-	}
-	return s
-}
+`
 
 // freePort returns an address on loopback where nobody listens.
 func freePort(t testing.TB) net.TCPAddr {
@@ -75,6 +81,21 @@ func freePort(t testing.TB) net.TCPAddr {
 	}
 	defer l.Close()
 	return *l.Addr().(*net.TCPAddr)
+}
+
+// untilServed waits for a server that is about to listen.
+func untilServed(t testing.TB, address *net.TCPAddr) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		c, err := net.DialTCP("tcp", nil, address)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func whoami(t testing.TB) (me *user.User, group string) {
@@ -90,7 +111,7 @@ func whoami(t testing.TB) (me *user.User, group string) {
 	return me, g.Name
 }
 
-const proftpdRefuses = `425 "Unable to build data connection: Operation not permitted"`
+var proftpdRefuses = textproto.Error{Code: 425, Msg: "Unable to build data connection: Operation not permitted"}
 
 func TestProFTPDPinned(t *testing.T) {
 	ca := newPKI(t)
