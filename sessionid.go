@@ -49,11 +49,9 @@ type sessionIDs struct {
 	lowered bool      // TLS 1.3 is not offered for its sake
 	rand    io.Reader // what config had before
 	reads   int       // of config.Rand
-	first   int       // length of the first one
 	held    []byte    // of the ClientHello, until it may leave
 	client  hello.ClientReader
-	left    bool // the ClientHello was checked, and what follows it leaves
-	bad     bool // it was not as expected: nothing leaves
+	left    bool // the ClientHello was as expected, and what follows it leaves
 
 	server hello.ServerReader
 	read   bool // nothing more is to be read
@@ -85,13 +83,10 @@ func (x *sessionIDs) offer(id []byte) {
 // ClientHello was checked.
 type sessionIDsRand sessionIDs
 
-// Read answers the second read with the id if it is like the first: they are
-// for the ClientHello's random and its session_id.
+// Read answers the second read with the id, if it has its length: the first is
+// for the ClientHello's random, the second for its session_id.
 func (r *sessionIDsRand) Read(p []byte) (int, error) {
-	if r.reads++; r.reads == 1 {
-		r.first = len(p)
-	}
-	if r.reads == 2 && r.first == sessionIDLen && len(p) == sessionIDLen {
+	if r.reads++; r.reads == 2 && len(p) == sessionIDLen {
 		return copy(p, r.id), nil
 	}
 	source := r.rand
@@ -104,10 +99,7 @@ func (r *sessionIDsRand) Read(p []byte) (int, error) {
 // send returns what may leave of what crypto/tls sends: nothing before all of
 // the ClientHello was seen to carry the id where it belongs and nowhere else.
 func (x *sessionIDs) send(p []byte) ([]byte, error) {
-	switch {
-	case x.bad:
-		return nil, ErrSessionIDs
-	case x.left || x.id == nil:
+	if x.left || x.id == nil {
 		return p, nil
 	}
 	x.held = append(x.held, p...)
@@ -120,7 +112,6 @@ func (x *sessionIDs) send(p []byte) ([]byte, error) {
 	if x.left = x.expected(x.client.Hello()); x.left {
 		return out, nil
 	}
-	x.bad = true
 	if x.off.CompareAndSwap(false, true) {
 		x.log.Error("resumption by session id switched off in this process: crypto/tls made another ClientHello than expected")
 	}

@@ -25,7 +25,7 @@ import (
 
 // byID returns a session as a server without tickets would have given it. No
 // server knows it.
-func (r *rig) byID(config *tls.Config, change func(id []byte)) *reprise.Session {
+func (r *rig) byID(config *tls.Config) *reprise.Session {
 	r.t.Helper()
 	sm, cm := manager(r.t, reprise.Config{}), manager(r.t, reprise.Config{})
 	c, _ := r.connect(sm, cm, at(tls.VersionTLS12, r.server), at(tls.VersionTLS12, config), nil)
@@ -35,9 +35,6 @@ func (r *rig) byID(config *tls.Config, change func(id []byte)) *reprise.Session 
 	f, rec := reprise.Fields(s)
 	id := make([]byte, reprise.MaxSessionIDLength)
 	rand.Read(id)
-	if change != nil {
-		change(id)
-	}
 	fields := *f
 	fields.Ticket, fields.ID = nil, id
 	reprise.SetFields(s, &fields, rec)
@@ -195,6 +192,50 @@ func TestAttackSessionIDRand(t *testing.T) {
 	}
 }
 
+// clientHello is a ClientHello in a record of its own.
+func clientHello(random, id []byte, extensions ...byte) []byte {
+	body := slices.Concat([]byte{3, 3}, random, []byte{byte(len(id))}, id, []byte{0, 2, 0xc0, 0x2b, 1, 0, 0, byte(len(extensions))}, extensions)
+	return slices.Concat([]byte{22, 3, 1, 0, byte(len(body) + 4), 1, 0, 0, byte(len(body))}, body)
+}
+
+// TestSessionIDHello: which ClientHello leaves, and that it leaves whole.
+func TestSessionIDHello(t *testing.T) {
+	id, random := bytes.Repeat([]byte{0xa5, 1}, 16), bytes.Repeat([]byte{7}, 32)
+	for name, c := range map[string]struct {
+		hello []byte
+		good  bool
+	}{
+		"as expected":       {clientHello(random, id), true},
+		"with versions":     {clientHello(random, id, 0, 43, 0, 5, 4, 3, 3, 3, 2), true},
+		"another id":        {clientHello(random, random), false},
+		"no id":             {clientHello(random, nil), false},
+		"half of the id":    {clientHello(random, id[:16]), false},
+		"the id for random": {clientHello(id, id), false},
+		"TLS 1.3":           {clientHello(random, id, 0, 43, 0, 5, 4, 3, 4, 3, 3), false},
+		"a key share":       {clientHello(random, id, 0, 51, 0, 2, 0, 0), false},
+		"not a ClientHello": {serverHello(tls.VersionTLS12, id, 0xc02b), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := manager(t, reprise.Config{SessionIDs: true})
+			reprise.SwitchSessionIDs(m)
+			nc := new(deadEnd)
+			wire := reprise.OfferID(m, new(tls.Config), nc, id)
+			var err error
+			for i := range c.hello {
+				if _, err = wire.Write(c.hello[i : i+1]); err != nil {
+					break
+				}
+				if left := nc.sent.Len(); left > 0 && i < len(c.hello)-1 {
+					t.Fatalf("%d bytes left after %d of %d", left, i+1, len(c.hello))
+				}
+			}
+			if c.good && (err != nil || !bytes.Equal(nc.sent.Bytes(), c.hello)) || !c.good && (!errors.Is(err, reprise.ErrSessionIDs) || nc.sent.Len() > 0) {
+				t.Errorf("%d of %d bytes left, %v", nc.sent.Len(), len(c.hello), err)
+			}
+		})
+	}
+}
+
 // repeated gives the second read's bytes for the first one too.
 type repeated struct {
 	io.Reader
@@ -256,7 +297,7 @@ func TestSessionIDDialAgain(t *testing.T) {
 	m := manager(t, reprise.Config{SessionIDs: true})
 	off := reprise.SwitchSessionIDs(m)
 	addr, brought := r.listen(manager(t, reprise.Config{}), r.server)
-	session := r.byID(r.client, nil)
+	session := r.byID(r.client)
 	defer session.Free()
 	config := r.client.Clone()
 	config.Rand = io.MultiReader(bytes.NewReader(session.ID()), rand.Reader) // so that the ClientHello's random is the id
@@ -295,12 +336,51 @@ func TestSessionIDDialAgain(t *testing.T) {
 	}
 }
 
+// closing closes a connection when it is first read from.
+type closing struct {
+	io.Reader
+	close func()
+}
+
+func (c *closing) Read(p []byte) (int, error) {
+	if c.close != nil {
+		c.close()
+		c.close = nil
+	}
+	return c.Reader.Read(p)
+}
+
+// TestSessionIDClosed: a connection that was closed meanwhile stays closed.
+func TestSessionIDClosed(t *testing.T) {
+	r := newRig(t)
+	m := manager(t, reprise.Config{SessionIDs: true})
+	off := reprise.SwitchSessionIDs(m)
+	addr, _ := r.listen(manager(t, reprise.Config{}), r.server)
+	session := r.byID(r.client)
+	defer session.Free()
+	config := r.client.Clone()
+	rand := &closing{Reader: io.MultiReader(bytes.NewReader(session.ID()), rand.Reader)}
+	config.Rand = rand
+	c, err := m.Dial("tcp", addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Free()
+	rand.close = func() { c.Close() }
+	if err := c.SetSession(session); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Handshake(); !errors.Is(err, net.ErrClosed) || !off.Load() {
+		t.Errorf("handshake: %v, switched off: %t", err, off.Load())
+	}
+}
+
 // TestSessionIDClient: who brings the transport has to dial again.
 func TestSessionIDClient(t *testing.T) {
 	r := newRig(t)
 	m := manager(t, reprise.Config{SessionIDs: true})
 	reprise.SwitchSessionIDs(m)
-	session := r.byID(r.client, nil)
+	session := r.byID(r.client)
 	defer session.Free()
 	config := r.client.Clone()
 	config.Rand = io.MultiReader(bytes.NewReader(session.ID()), rand.Reader)
@@ -358,7 +438,7 @@ func serverHello(version uint16, id []byte, suite uint16, extensions ...byte) []
 // handshake fails, and nothing else comes of it.
 func TestAttackSessionIDEcho(t *testing.T) {
 	r := newRig(t)
-	session := r.byID(r.client, nil)
+	session := r.byID(r.client)
 	defer session.Free()
 	suite := session.CipherSuite()
 	other := uint16(tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA)
@@ -417,7 +497,7 @@ func TestAttackSessionIDEcho(t *testing.T) {
 func TestSessionIDForeseen(t *testing.T) {
 	r := newRig(t)
 	elsewhere := testpki.New(t, "elsewhere")
-	session := r.byID(r.client, nil)
+	session := r.byID(r.client)
 	defer session.Free()
 	later := func() time.Time { return time.Now().Add(300 * 24 * time.Hour) }
 	for name, c := range map[string]struct {
@@ -456,23 +536,35 @@ func TestSessionIDForeseen(t *testing.T) {
 	}
 }
 
-// TestSessionIDOtherRoots: a session that was verified under other roots is not
-// offered by id; crypto/tls would drop it after its ClientHello had been made.
-func TestSessionIDOtherRoots(t *testing.T) {
+// TestSessionIDKept: sessions that crypto/tls would keep to itself for other
+// reasons than ours, after its session_id had been drawn.
+func TestSessionIDKept(t *testing.T) {
 	r, elsewhere := newRig(t), newRig(t)
-	s := r.byID(r.client, nil)
+	s := r.byID(r.client)
 	defer s.Free()
 	m := manager(t, reprise.Config{SessionIDs: true})
 	c, _ := elsewhere.connect(manager(t, reprise.Config{}), m, elsewhere.server, elsewhere.client, s)
-	if reused, why := c.SessionReused(); reused || why != reprise.ChainIncomplete {
-		t.Errorf("reused %t, %q", reused, why)
-	}
+	checkNotOffered(t, "other roots", c, reprise.ChainIncomplete)
 	old := func() time.Time { return time.Now().Add(100 * 365 * 24 * time.Hour) }
 	config := elsewhere.client.Clone()
 	config.InsecureSkipVerify, config.Time = true, old // the certificate has expired
 	c, _ = elsewhere.connect(manager(t, reprise.Config{}), m, elsewhere.server, config, s)
-	if reused, why := c.SessionReused(); reused || why != reprise.ChainIncomplete {
-		t.Errorf("expired certificate: reused %t, %q", reused, why)
+	checkNotOffered(t, "expired certificate", c, reprise.ChainIncomplete)
+
+	s.SetCipherSuite(tls.TLS_RSA_WITH_AES_128_CBC_SHA) // off by default
+	other := s.Dup()
+	defer other.Free()
+	c, _ = r.connect(manager(t, reprise.Config{}), manager(t, reprise.Config{SessionIDs: true}), r.server, r.client, other)
+	checkNotOffered(t, "suite", c, reprise.OtherSuite)
+}
+
+// checkNotOffered reports a connection that offered an id: it would have
+// negotiated TLS 1.2.
+func checkNotOffered(t *testing.T, name string, c *reprise.Conn, want reprise.Reason) {
+	t.Helper()
+	reused, why := c.SessionReused()
+	if v := c.ConnectionState().Version; reused || why != want || v != tls.VersionTLS13 {
+		t.Errorf("%s: reused %t, %q, %s", name, reused, why, tls.VersionName(v))
 	}
 }
 
@@ -497,7 +589,7 @@ func TestSessionIDRefused(t *testing.T) {
 		"no peer":            {option: true, fields: withoutPeer, want: reprise.ErrNotResumable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := r.byID(r.client, nil)
+			s := r.byID(r.client)
 			defer s.Free()
 			if c.fields != nil {
 				c.fields(s)
@@ -617,7 +709,7 @@ func (nameless) RemoteAddr() net.Addr { return new(net.UnixAddr) }
 func TestSessionIDDropped(t *testing.T) {
 	r := newRig(t)
 	config := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
-	session := r.byID(config, nil)
+	session := r.byID(config)
 	defer session.Free()
 	der, err := session.MarshalBinary()
 	if err != nil {
@@ -641,7 +733,7 @@ func TestSessionIDDropped(t *testing.T) {
 // that may.
 func TestSessionIDNotOurs(t *testing.T) {
 	r := newRig(t)
-	session := r.byID(r.client, nil)
+	session := r.byID(r.client)
 	defer session.Free()
 	der, err := session.MarshalBinary()
 	if err != nil {
