@@ -10,7 +10,6 @@ import (
 	"net/textproto"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,29 +18,9 @@ import (
 	"github.com/reprise-tls/reprise/ftps"
 )
 
-// documented builds a program that docs/ftps.md shows and returns its path.
-func documented(t testing.TB, name string) string {
-	t.Helper()
-	text := read(t, filepath.Join("..", "docs", "ftps.md"))
-	for _, block := range regexp.MustCompile("(?s)```go\n(// Command (\\w+).*?)```").FindAllSubmatch(text, -1) {
-		if string(block[2]) != name {
-			continue
-		}
-		dir := t.TempDir()
-		path := filepath.Join(dir, name)
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, put(t, dir, "main.go", block[1]))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s does not build: %v\n%s", name, err, out)
-		}
-		return path
-	}
-	t.Fatalf("docs/ftps.md shows no program %s", name)
-	return ""
-}
-
 // TestFTPSDocumentClient runs the client of docs/ftps.md against both servers.
 func TestFTPSDocumentClient(t *testing.T) {
-	client := documented(t, "ftpput")
+	client := documented(t, "ftps.md", "ftpput")
 	for name, start := range map[string]func(testing.TB, pki) *ftpServer{"vsftpd": startVsftpd, "ProFTPD": startProFTPD} {
 		t.Run(name, func(t *testing.T) {
 			ca := newPKI(t)
@@ -63,7 +42,7 @@ func startFTPServe(t testing.TB, ca pki) *ftpServer {
 	t.Helper()
 	cert, key, _ := (&peer{cert: ca.Leaf(t, "a.test")}).pem(t, t.TempDir())
 	s := &ftpServer{user: "anna", dir: t.TempDir(), losesUploads: true}
-	at := start(t, documented(t, "ftpserve"), "-address", "127.0.0.1:0", "-cert", cert, "-key", key, s.dir).
+	at := start(t, documented(t, "ftps.md", "ftpserve"), "-address", "127.0.0.1:0", "-cert", cert, "-key", key, s.dir).
 		await(t, `listening on 127\.0\.0\.1:(\d+)\n`)
 	port, err := strconv.Atoi(at[1])
 	if err != nil {
