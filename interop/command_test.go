@@ -110,6 +110,31 @@ func TestCommandConnect(t *testing.T) {
 	}
 }
 
+// TestCommandConnectKeeps: sessions that the command leaves in a directory serve
+// the next process, at servers of both kinds.
+func TestCommandConnectKeeps(t *testing.T) {
+	ca := newPKI(t)
+	command := build(t)
+	cert := ca.Leaf(t, "a.test")
+	for name, c := range map[string]struct {
+		addr    string
+		options []string
+	}{
+		"TLS 1.2, tickets":     {startSServer(t, append(identity(t, cert), "-tls1_2")...).addr, nil},
+		"TLS 1.2, session ids": {startOpenSSLByID(t, cert, true), []string{"--session-ids"}},
+		"TLS 1.3":              {startSServer(t, identity(t, cert)...).addr, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			options := append(c.options, "--session-dir", filepath.Join(t.TempDir(), "sessions"))
+			for i := range 3 {
+				if resumed, reason := ca.connect(t, command, c.addr, options...); resumed != (i > 0) {
+					t.Errorf("process %d: resumed %v, %s", i, resumed, reason)
+				}
+			}
+		})
+	}
+}
+
 // TestCommandServeSharesTickets puts the command beside nginx and HAProxy, under
 // key files and a session id context that it is given.
 func TestCommandServeSharesTickets(t *testing.T) {
