@@ -98,6 +98,17 @@ func (r Reason) String() string {
 // MarshalText returns String, for JSON and metrics.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
+// UnmarshalText is the reverse of MarshalText, for who reads what a program told.
+func (r *Reason) UnmarshalText(text []byte) error {
+	for i, name := range reasonNames {
+		if name == string(text) {
+			*r = Reason(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("reprise: %q is no reason", text)
+}
+
 // Cause says why a session left the cache.
 type Cause uint8
 

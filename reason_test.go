@@ -540,6 +540,8 @@ func TestReasonsComplete(t *testing.T) {
 		}
 		if text, err := reason.MarshalText(); err != nil || string(text) != reason.String() {
 			t.Errorf("MarshalText = %q, %v", text, err)
+		} else if back := reprise.Reason(255); back.UnmarshalText(text) != nil || back != reason {
+			t.Errorf("%q read back is %v", text, back)
 		}
 	}
 	if name := reprise.Reason(200).String(); name != "reason 200" {
