@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/reprise-tls/reprise/internal/testpki"
 )
 
 // TestConnectParallel: connections at a time, each again: only the first of
@@ -98,5 +100,34 @@ func TestConnectDirUsage(t *testing.T) {
 		if code != c.code || stdout != "" || !strings.Contains(stderr, c.want) {
 			t.Errorf("%q: exit code %d, want %d; %q", c.args, code, c.code, stderr)
 		}
+	}
+}
+
+// TestConnectRootsByContent: what --ca names is known by its content: another
+// file with the same is the same, and the same file with more is another.
+func TestConnectRootsByContent(t *testing.T) {
+	s := serving(t)
+	roots, dir := savedCA(t, s.address), filepath.Join(t.TempDir(), "sessions")
+	resumed := func(roots string) string {
+		got, _ := connecting(t, exitGood, s.address, "--ca", roots, "--server-name", "localhost", "--session-dir", dir)
+		return got.outcome()
+	}
+	resumed(roots)
+	pem, err := os.ReadFile(roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other.pem")
+	if err := os.WriteFile(other, pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := resumed(other); got != "y" {
+		t.Errorf("the same roots in another file: %s", got)
+	}
+	if err := os.WriteFile(roots, append(pem, testpki.New(t, "more").PEM()...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := resumed(roots); got != "n" {
+		t.Errorf("the same file with one more root: %s", got)
 	}
 }
