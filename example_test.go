@@ -366,3 +366,107 @@ func ExampleConn_WaitSession() {
 	// Output:
 	// resumable true
 }
+
+// greet serves TLS on loopback, a line for each connection.
+func greet(m *reprise.Manager, config *tls.Config) net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	tl := m.NewListener(l, config)
+	go func() {
+		for {
+			c, err := tl.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.WriteString(c, "hello\n"); c.Close() }()
+		}
+	}()
+	return tl
+}
+
+// Connections of Dial resume by themselves. Sessions of TLS 1.3 come while the
+// client reads, and each is offered once.
+func ExampleManager_Dial() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	l := greet(m, sc)
+	defer l.Close()
+
+	for range 3 {
+		c, err := m.Dial("tcp", l.Addr().String(), cc)
+		if err != nil {
+			log.Fatal(err)
+		}
+		io.Copy(io.Discard, c)
+		_, reason := c.SessionReused()
+		fmt.Println(reason)
+		c.Close()
+		c.Free()
+	}
+	// Output:
+	// nothing offered
+	// resumed
+	// resumed
+}
+
+// A server cannot tell from a session that two partitions are one program.
+func ExampleManager_Partition() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	l := greet(m, sc)
+	defer l.Close()
+
+	for _, user := range []string{"anna", "anna", "boris"} {
+		c, err := m.Partition(user).Dial("tcp", l.Addr().String(), cc)
+		if err != nil {
+			log.Fatal(err)
+		}
+		io.Copy(io.Discard, c)
+		_, reason := c.SessionReused()
+		fmt.Println(user+":", reason)
+		c.Close()
+		c.Free()
+	}
+	// Output:
+	// anna: nothing offered
+	// anna: resumed
+	// boris: nothing offered
+}
+
+// An HTTP client that resumes whenever it has to connect again.
+func ExampleManager_DialTLSContext() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	srv := &http.Server{TLSConfig: sc, Handler: http.NotFoundHandler()}
+	if err := m.ConfigureServer(srv); err != nil {
+		log.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go srv.ServeTLS(l, "", "")
+	defer srv.Close()
+
+	cc.NextProtos = []string{"h2", "http/1.1"}
+	transport := &http.Transport{DialTLSContext: m.DialTLSContext(cc), ForceAttemptHTTP2: true}
+	client := &http.Client{Transport: transport}
+	for range 3 {
+		resp, err := client.Get("https://" + l.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(resp.Proto, "resumed", resp.TLS.DidResume)
+		transport.CloseIdleConnections()
+	}
+	// Output:
+	// HTTP/2.0 resumed false
+	// HTTP/2.0 resumed true
+	// HTTP/2.0 resumed true
+}

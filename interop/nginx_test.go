@@ -25,7 +25,6 @@ var nginx = &kindOfPeer{
 
 func nginxCommand(t testing.TB, p *peer, dir string, keys []string) *exec.Cmd {
 	t.Helper()
-	cert, key, _ := p.pem(t, dir)
 	directives := ""
 	for _, path := range keys {
 		directives += fmt.Sprintf("    ssl_session_ticket_key %s;\n", path)
@@ -37,6 +36,13 @@ func nginxCommand(t testing.TB, p *peer, dir string, keys []string) *exec.Cmd {
 		verify := map[clientCertificates]string{optionalClientCertificates: "optional", requiredClientCertificates: "on"}[p.clients]
 		directives += fmt.Sprintf("    ssl_verify_client %s;\n    ssl_client_certificate %s;\n", verify, p.ca.file)
 	}
+	return nginxWith(t, p, dir, "    ssl_protocols TLSv1.2 TLSv1.3;\n"+directives)
+}
+
+// nginxWith is nginx with directives for its server.
+func nginxWith(t testing.TB, p *peer, dir, directives string) *exec.Cmd {
+	t.Helper()
+	cert, key, _ := p.pem(t, dir)
 	temp := ""
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temp += fmt.Sprintf("  %s_temp_path %s/%s;\n", name, dir, name)
@@ -52,7 +58,6 @@ http {
   server {
     listen %[3]s ssl;
     server_name a.test;
-    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate %[4]s;
     ssl_certificate_key %[5]s;
 %[6]s    return 200 "resumed=$resumed verify=$ssl_client_verify\n";

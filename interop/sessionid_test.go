@@ -97,37 +97,11 @@ func startNginxByID(t testing.TB, cert tls.Certificate, ems bool) string {
 
 func nginxByID(t testing.TB, p *peer, dir string, ems bool) *exec.Cmd {
 	t.Helper()
-	cert, key, _ := p.pem(t, dir)
-	options, temp := "", ""
+	directives := "    ssl_protocols TLSv1.2;\n    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n"
 	if !ems {
-		options = "    ssl_conf_command Options -ExtendedMasterSecret;\n"
+		directives += "    ssl_conf_command Options -ExtendedMasterSecret;\n"
 	}
-	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temp += fmt.Sprintf("  %s_temp_path %s/%s;\n", name, dir, name)
-	}
-	config := put(t, dir, "nginx.conf", fmt.Appendf(nil, `daemon off;
-worker_processes 1;
-error_log stderr notice;
-pid %[1]s/nginx.pid;
-events {}
-http {
-  access_log off;
-%[2]s  map $ssl_session_reused $resumed { r yes; default no; }
-  server {
-    listen %[3]s ssl;
-    server_name a.test;
-    ssl_protocols TLSv1.2;
-    ssl_session_tickets off;
-    ssl_session_cache shared:sessions:1m;
-    ssl_certificate %[4]s;
-    ssl_certificate_key %[5]s;
-%[6]s    return 200 "resumed=$resumed\n";
-  }
-}
-`, dir, temp, p.address(), cert, key, options))
-	cmd := exec.Command(program(t, "nginx"), "-p", dir, "-c", config)
-	cmd.Env = append(os.Environ(), "NGINX=3;") // the sockets that it inherits
-	return cmd
+	return nginxWith(t, p, dir, directives)
 }
 
 // call dials addr, offers s unless it is nil, and reads a page. It expects
