@@ -99,8 +99,12 @@ func (d *dialer) dial() (resumed bool) {
 
 // of returns what is kept of a peer, oldest first.
 func (d *dialer) of(peer string) []clientSession {
+	return append(d.ofVersion(peer, false), d.ofVersion(peer, true)...)
+}
+
+func (d *dialer) ofVersion(peer string, once bool) []clientSession {
 	p := d.store.peer(peer)
-	key := p.key()
+	key := p.key(once)
 	shard, hash := d.client.clients.shard(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
