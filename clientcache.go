@@ -27,19 +27,22 @@ type clientCache struct {
 	timeout int64 // seconds, of a session
 	maxAge  int64 // seconds, of a line of sessions
 	seed    maphash.Seed
+	_       [cacheLine]byte
 	count   atomic.Int64 // peers in all shards
+	_       [cacheLine]byte
 	shards  [clientShards]clientShard
 }
 
 // clientShards is how many locks there are: dials run in parallel.
 const clientShards = 16
 
+// cacheLine keeps apart what different processors write: bytes.
+const cacheLine = 64
+
 type clientShard struct {
 	mu    sync.Mutex
-	peers map[uint64]*peerSessions // by the hash of their key, chained
-	ring  []*peerSessions          // all of peers, in the order in which the hand passes them
-	hand  int
-	_     [64]byte // the next lock is on a cache line of its own
+	peers peerTable
+	_     [cacheLine]byte
 }
 
 // peerKey is whom a session is for.
@@ -49,18 +52,20 @@ type peerKey struct {
 	peer       string
 }
 
-// peerSessions are the sessions of one peer. It stays when all are taken: more
-// will come.
+// peerSessions are the sessions of one peer, in two cache lines where there is
+// one session. It stays when all are taken: more will come.
 type peerSessions struct {
 	key      peerKey
-	hash     uint64
-	next     *peerSessions // with the same hash
-	place    int           // in the ring
-	line     int64         // when the oldest line began that new sessions may be of; seconds
-	used     bool          // since the hand passed
 	sessions []clientSession
-	first    [2]clientSession // where sessions begins: most peers have no more
-	offered  clientSession    // the last of those that stay; its session is held
+	first    [1]clientSession // where sessions begins
+	line     int64            // when the oldest line began that new sessions may be of; seconds
+	offered  offeredSession
+}
+
+// offeredSession is the last that was offered of those that stay.
+type offeredSession struct {
+	state   *tls.ClientSessionState
+	session *Session // held
 }
 
 // clientSession is a session that is kept, in one of its two forms or both.
@@ -76,57 +81,113 @@ type clientSession struct {
 }
 
 func newClientCache(c *Config, timeout time.Duration) *clientCache {
-	cc := &clientCache{
+	return &clientCache{
 		perPeer: c.SessionsPerPeer, peers: int64(c.Peers), seed: maphash.MakeSeed(),
 		timeout: int64(timeout / time.Second), maxAge: int64(c.MaxAge / time.Second),
 	}
-	for i := range cc.shards {
-		cc.shards[i].peers = make(map[uint64]*peerSessions)
-	}
-	return cc
 }
 
-// shard returns where a peer's sessions are, and the hash of its key.
-func (cc *clientCache) shard(key *peerKey) (*clientShard, uint64) {
-	h := maphash.String(cc.seed, key.peer) ^ binary.LittleEndian.Uint64(key.scope[:]) ^ uint64(key.generation)
-	return &cc.shards[h%clientShards], h
+// hash is the whole hash of a key: its lower half chooses the shard, its upper
+// half the slot there.
+func (cc *clientCache) hash(key *peerKey) uint64 {
+	return maphash.String(cc.seed, key.peer) ^ binary.LittleEndian.Uint64(key.scope[:]) ^ uint64(key.generation)
 }
 
+func (cc *clientCache) shard(hash uint64) *clientShard { return &cc.shards[hash%clientShards] }
+
+// find returns what is kept of a peer, nil if nothing is. The caller holds s.mu.
 func (s *clientShard) find(hash uint64, key *peerKey) *peerSessions {
-	p := s.peers[hash]
-	for p != nil && p.key != *key {
-		p = p.next
+	slot := s.peers.find(uint32(hash>>32), key)
+	if slot == nil {
+		return nil
 	}
-	return p
+	slot.used = true
+	return slot.peer
+}
+
+// peer returns what is kept of a peer, new if need be. The caller holds s.mu,
+// and calls evict without it if there is now a peer too many.
+func (cc *clientCache) peer(s *clientShard, hash uint64, key *peerKey) (p *peerSessions, tooMany bool) {
+	if p = s.find(hash, key); p != nil {
+		return p, false
+	}
+	p = &peerSessions{key: *key}
+	p.sessions = p.first[:0]
+	s.peers.insert(uint32(hash>>32), p)
+	return p, cc.count.Add(1) > cc.peers
+}
+
+// evict lets one peer go, but not the one that is kept for.
+func (cc *clientCache) evict(hash uint64, but *peerKey) {
+	for n := hash; cc.count.Load() > cc.peers; n++ {
+		s := cc.shard(n)
+		s.mu.Lock()
+		p := s.peers.evict(but)
+		if p != nil {
+			cc.count.Add(-1)
+		}
+		s.mu.Unlock()
+		if p != nil {
+			p.release()
+			return
+		}
+	}
+}
+
+func (p *peerSessions) release() {
+	p.offered.session.release()
+	for i := range p.sessions {
+		p.sessions[i].session.release()
+	}
+}
+
+// close lets go of everything.
+func (cc *clientCache) close() {
+	for i := range cc.shards {
+		s := &cc.shards[i]
+		s.mu.Lock()
+		all := s.peers
+		s.peers = peerTable{}
+		cc.count.Add(-int64(all.taken))
+		s.mu.Unlock()
+		for _, slot := range all.slots {
+			if slot.peer != nil {
+				slot.peer.release()
+			}
+		}
+	}
 }
 
 // take returns the newest session of a peer that is good at now and, if it
 // serves once, keeps it no longer. Its session, if it has one, is held.
-func (cc *clientCache) take(key *peerKey, now int64) (found clientSession, ok bool) {
-	s, hash := cc.shard(key)
+func (cc *clientCache) take(key *peerKey, now int64, c *clientSession) bool {
+	hash := cc.hash(key)
+	s := cc.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.find(hash, key)
-	if p == nil {
-		return found, false
-	}
-	p.used = true
+	return p != nil && p.take(now, c)
+}
+
+func (p *peerSessions) take(now int64, c *clientSession) bool {
 	for n := len(p.sessions) - 1; n >= 0; n-- {
-		c := &p.sessions[n]
-		good := c.good(now)
-		if found = *c; good && !found.once && found.session.holdAny() {
-			p.offer(found)
-			return found, true
+		last := &p.sessions[n]
+		*c = *last
+		good := last.good(now)
+		if good && !c.once && c.session.holdAny() {
+			p.offer(c)
+			return true
 		}
-		*c = clientSession{}
+		*last = clientSession{}
 		p.sessions = p.sessions[:n]
-		if good && found.once {
-			p.follow(found.born)
-			return found, true // with the reference that the list had
+		if good && c.once {
+			p.follow(c.born)
+			return true // with the reference that the list had
 		}
-		found.session.release()
+		c.session.release()
 	}
-	return clientSession{}, false
+	*c = clientSession{}
+	return false
 }
 
 // good reports whether c may be offered.
@@ -139,40 +200,43 @@ func (s *Session) holdAny() bool { return s == nil || s.hold() }
 
 // put keeps c, whose session comes with a reference; the peer's oldest goes
 // where there is no room. A ticket that is kept already stays as it is.
-func (cc *clientCache) put(key *peerKey, c clientSession) {
-	s, hash := cc.shard(key)
+func (cc *clientCache) put(key *peerKey, c *clientSession) {
+	hash := cc.hash(key)
+	s := cc.shard(hash)
 	s.mu.Lock()
-	p := cc.peer(s, hash, key)
-	if c.unwatched {
-		c.born = p.began(c.born, cc.maxAge)
-		c.expires = min(c.expires, addSeconds(c.born, cc.maxAge))
+	p, tooMany := cc.peer(s, hash, key)
+	kept, dropped := p.add(c, cc.perPeer)
+	if c.unwatched && kept != nil {
+		kept.born = p.began(c.born, cc.maxAge)
+		kept.expires = min(c.expires, addSeconds(kept.born, cc.maxAge))
 	}
-	dropped := p.add(c, cc.perPeer)
 	s.mu.Unlock()
-	dropped.session.release()
-	for n := hash; cc.count.Load() > cc.peers; n++ {
-		cc.shards[n%clientShards].evict(cc, key)
+	dropped.release()
+	if tooMany {
+		cc.evict(hash, key)
 	}
 }
 
-// add keeps c and returns what is not kept for it.
-func (p *peerSessions) add(c clientSession, most int) (dropped clientSession) {
-	if slices.ContainsFunc(p.sessions, c.sameTicket) {
-		return c
+// add keeps a copy of c, unless its ticket is kept already, and returns the
+// session that is not kept for it.
+func (p *peerSessions) add(c *clientSession, most int) (kept *clientSession, dropped *Session) {
+	for i := range p.sessions {
+		if p.sessions[i].sameTicket(c) {
+			return nil, c.session
+		}
 	}
-	if len(p.sessions) == most {
-		dropped = p.sessions[0]
-		copy(p.sessions, p.sessions[1:])
-		p.sessions[most-1] = c
-		return dropped
+	n := len(p.sessions)
+	if n == most {
+		dropped = p.sessions[0].session
+		n = copy(p.sessions, p.sessions[1:])
 	}
-	p.sessions = append(p.sessions, c)
-	return clientSession{}
+	p.sessions = append(p.sessions[:n], *c)
+	return &p.sessions[n], dropped
 }
 
 // sameTicket reports whether c and d are one session: crypto/tls gives a TLS
 // 1.2 session again when it was resumed without a new ticket.
-func (c clientSession) sameTicket(d clientSession) bool {
+func (c *clientSession) sameTicket(d *clientSession) bool {
 	if c.once || d.once || c.state == nil || d.state == nil {
 		return c.session == d.session && c.session != nil
 	}
@@ -181,72 +245,13 @@ func (c clientSession) sameTicket(d clientSession) bool {
 	return bytes.Equal(a, b)
 }
 
-// peer returns what is kept of a peer, new if need be. The caller holds s.mu.
-func (cc *clientCache) peer(s *clientShard, hash uint64, key *peerKey) *peerSessions {
-	p := s.find(hash, key)
-	if p == nil {
-		p = &peerSessions{key: *key, hash: hash, next: s.peers[hash], place: len(s.ring)}
-		p.sessions = p.first[:0]
-		s.peers[hash] = p
-		s.ring = append(s.ring, p)
-		cc.count.Add(1)
-	}
-	p.used = true
-	return p
-}
-
-// evict lets the peer go that was not used since the hand passed, or the next,
-// but not the one that is kept for.
-func (s *clientShard) evict(cc *clientCache, but *peerKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for range 2 * len(s.ring) {
-		s.hand %= len(s.ring)
-		p := s.ring[s.hand]
-		if p.used || p.key == *but {
-			p.used = false
-			s.hand++
-			continue
-		}
-		s.remove(cc, p)
-		return
-	}
-}
-
-func (s *clientShard) remove(cc *clientCache, p *peerSessions) {
-	last := s.ring[len(s.ring)-1]
-	s.ring[p.place], last.place = last, p.place
-	s.ring[len(s.ring)-1] = nil
-	s.ring = s.ring[:len(s.ring)-1]
-	s.unlink(p)
-	cc.count.Add(-1)
-	p.offered.session.release()
-	for _, c := range p.sessions {
-		c.session.release()
-	}
-}
-
-func (s *clientShard) unlink(p *peerSessions) {
-	first := s.peers[p.hash]
-	switch {
-	case first != p:
-		for first.next != p {
-			first = first.next
-		}
-		first.next = p.next
-	case p.next != nil:
-		s.peers[p.hash] = p.next
-	default:
-		delete(s.peers, p.hash)
-	}
-}
-
 // drop keeps a session no longer, whichever form it is known in.
-func (cc *clientCache) drop(key *peerKey, state *tls.ClientSessionState, session *Session) {
-	s, hash := cc.shard(key)
+func (cc *clientCache) drop(key peerKey, state *tls.ClientSessionState, session *Session) {
+	hash := cc.hash(&key)
+	s := cc.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.find(hash, key)
+	p := s.find(hash, &key)
 	if p == nil {
 		return
 	}
@@ -260,36 +265,43 @@ func (cc *clientCache) drop(key *peerKey, state *tls.ClientSessionState, session
 }
 
 // offer notes that c, which stays, is offered.
-func (p *peerSessions) offer(c clientSession) {
+func (p *peerSessions) offer(c *clientSession) {
 	p.follow(c.born)
 	if c.session.holdAny() {
 		p.offered.session.release()
-		p.offered = c
+		p.offered = offeredSession{c.state, c.session}
+	}
+}
+
+// offer notes that a session is offered that is not kept here.
+func (cc *clientCache) offer(key peerKey, c *clientSession) {
+	hash := cc.hash(&key)
+	s := cc.shard(hash)
+	s.mu.Lock()
+	p, tooMany := cc.peer(s, hash, &key)
+	if c.once {
+		p.follow(c.born)
+	} else {
+		p.offer(c)
+	}
+	s.mu.Unlock()
+	if tooMany {
+		cc.evict(hash, &key)
 	}
 }
 
 // takeOffered returns the session that was offered last, of those that stay;
 // its session, if it has one, is held.
-func (cc *clientCache) takeOffered(key *peerKey) (c clientSession) {
-	s, hash := cc.shard(key)
+func (cc *clientCache) takeOffered(key peerKey) (state *tls.ClientSessionState, session *Session) {
+	hash := cc.hash(&key)
+	s := cc.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.find(hash, key); p != nil {
-		c, p.offered = p.offered, clientSession{}
+	if p := s.find(hash, &key); p != nil {
+		state, session = p.offered.state, p.offered.session
+		p.offered = offeredSession{}
 	}
-	return c
-}
-
-// close lets go of everything.
-func (cc *clientCache) close() {
-	for i := range cc.shards {
-		s := &cc.shards[i]
-		s.mu.Lock()
-		for len(s.ring) > 0 {
-			s.remove(cc, s.ring[0])
-		}
-		s.mu.Unlock()
-	}
+	return state, session
 }
 
 // follow notes that a session of a line that began at born is offered: what the
@@ -310,21 +322,15 @@ func (p *peerSessions) began(now, maxAge int64) int64 {
 	return p.line
 }
 
-// offer notes that a session is offered that is not kept here.
-func (cc *clientCache) offer(key *peerKey, c clientSession) {
-	s, hash := cc.shard(key)
+func (cc *clientCache) began(key peerKey, now int64) int64 {
+	hash := cc.hash(&key)
+	s := cc.shard(hash)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := cc.peer(s, hash, key); c.once {
-		p.follow(c.born)
-	} else {
-		p.offer(c)
+	p, tooMany := cc.peer(s, hash, &key)
+	began := p.began(now, cc.maxAge)
+	s.mu.Unlock()
+	if tooMany {
+		cc.evict(hash, &key)
 	}
-}
-
-func (cc *clientCache) began(key *peerKey, now int64) int64 {
-	s, hash := cc.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return cc.peer(s, hash, key).began(now, cc.maxAge)
+	return began
 }

@@ -2,13 +2,18 @@ package reprise
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/reprise-tls/reprise/internal/testpki"
 )
@@ -105,10 +110,11 @@ func (d *dialer) of(peer string) []clientSession {
 func (d *dialer) ofVersion(peer string, once bool) []clientSession {
 	p := d.store.peer(peer)
 	key := p.key(once)
-	shard, hash := d.client.clients.shard(key)
+	hash := d.client.clients.hash(&key)
+	shard := d.client.clients.shard(hash)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if p := shard.find(hash, key); p != nil {
+	if p := shard.find(hash, &key); p != nil {
 		return slices.Clone(p.sessions)
 	}
 	return nil
@@ -121,9 +127,7 @@ func (d *dialer) peers() (n int) {
 	for i := range d.client.clients.shards {
 		s := &d.client.clients.shards[i]
 		s.mu.Lock()
-		if n += len(s.peers); len(s.peers) != len(s.ring) {
-			d.t.Errorf("shard %d: %d peers, %d in the ring", i, len(s.peers), len(s.ring))
-		}
+		n += s.peers.taken
 		s.mu.Unlock()
 	}
 	return n
@@ -368,6 +372,363 @@ func TestClientCacheConcurrent(t *testing.T) {
 		wg.Wait()
 		if !d.dial() || d.kept() > DefaultSessionsPerPeer {
 			t.Errorf("%s: after all that %d sessions are kept", tls.VersionName(version), d.kept())
+		}
+	}
+}
+
+// TestAttackTicketFlood: a server that sends 10 000 tickets, and 1 000 000
+// servers that send one each, do not grow a client's memory.
+func TestAttackTicketFlood(t *testing.T) {
+	const bound = 8 << 20 // bytes
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		d := newDialer(t, version, Config{})
+		d.dial()
+		session, ok := d.store.Get("a.test")
+		if !ok {
+			t.Fatal("no session")
+		}
+		_, state, err := session.ResumptionState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := state.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := heap()
+		for i := range 10_000 {
+			d.store.Put("a.test", withTicket(t, encoded, binary.BigEndian.AppendUint32(make([]byte, 4096), uint32(i))))
+		}
+		if d.kept() != DefaultSessionsPerPeer {
+			t.Errorf("%s: %d sessions are kept of one peer", tls.VersionName(version), d.kept())
+		}
+		for i := range 1_000_000 {
+			d.store.Put(fmt.Sprintf("peer%d.test", i), session)
+		}
+		if n := d.peers(); n != DefaultPeers {
+			t.Errorf("%s: %d peers are kept", tls.VersionName(version), n)
+		}
+		if grown := heap() - before; grown > bound {
+			t.Errorf("%s: all that grew the heap by %d bytes, at most %d would do", tls.VersionName(version), grown, bound)
+		}
+		runtime.KeepAlive(d)
+	}
+}
+
+// withTicket returns a session of its own.
+func withTicket(t *testing.T, encoded, ticket []byte) *tls.ClientSessionState {
+	t.Helper()
+	state, err := tls.ParseSessionState(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := tls.NewResumptionState(ticket, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+// heap returns the bytes of the objects that are in use.
+func heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// TestClientCacheCloses: what is kept while the Manager is closed is let go of.
+func TestClientCacheCloses(t *testing.T) {
+	d := newDialer(t, tls.VersionTLS13, Config{})
+	d.dial()
+	ticket, _ := d.store.Get("a.test")
+	d.client.Close()
+	d.store.Put("a.test", ticket)
+	if n := d.peers(); n != 0 {
+		t.Errorf("a closed Manager keeps sessions of %d peers", n)
+	}
+}
+
+// TestClientCacheCountsOffered: peers whose sessions are elsewhere are bounded too.
+func TestClientCacheCountsOffered(t *testing.T) {
+	cc := newClientCache(&Config{Peers: 10, SessionsPerPeer: 1}, time.Hour)
+	for i := range 100 {
+		cc.offer(peerKey{peer: fmt.Sprint("offered", i)}, &clientSession{once: true, born: 1})
+		cc.began(peerKey{peer: fmt.Sprint("began", i)}, 1)
+	}
+	if n := cc.count.Load(); n != 10 {
+		t.Errorf("%d peers, want 10", n)
+	}
+}
+
+// TestClientCacheModel compares the memory of clients with lists in a map: what
+// is given, what is kept, who holds the sessions. Which peer has to go is the
+// cache's choice, as long as it is one, and not the one that is kept for.
+func TestClientCacheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newClientModel(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"put":     m.put,
+			"take":    m.take,
+			"drop":    m.drop,
+			"offer":   m.offerElsewhere,
+			"fail":    m.fail,
+			"begin":   m.begin,
+			"spoil":   m.spoil,
+			"advance": func(t *rapid.T) { m.now += rapid.Int64Range(0, 8).Draw(t, "seconds") },
+			"":        m.check,
+		})
+		m.cache.close()
+		clear(m.peers)
+		m.check(t)
+	})
+}
+
+const (
+	modelPeers   = 7
+	modelMaxAge  = 30
+	modelPerPeer = 3
+)
+
+type clientModel struct {
+	cache    *clientCache
+	keys     []peerKey
+	now      int64
+	most     int
+	sessions []*Session
+	states   []*tls.ClientSessionState
+	peers    map[peerKey]*modelPeer
+}
+
+type modelPeer struct {
+	sessions []clientSession
+	line     int64
+	offered  offeredSession
+}
+
+func newClientModel(t *rapid.T) *clientModel {
+	m := &clientModel{now: 1000, most: rapid.IntRange(1, modelPeers+1).Draw(t, "most peers"), peers: map[peerKey]*modelPeer{}}
+	m.cache = newClientCache(&Config{Peers: m.most, SessionsPerPeer: modelPerPeer, MaxAge: modelMaxAge * time.Second}, time.Hour)
+	collide := rapid.Bool().Draw(t, "all of one hash")
+	for i := range modelPeers {
+		key := peerKey{peer: fmt.Sprint("peer", i/2), generation: uint32(i % 2)}
+		if collide {
+			hash := maphash.String(m.cache.seed, key.peer) ^ uint64(key.generation)
+			binary.LittleEndian.PutUint64(key.scope[:], hash)
+		}
+		m.keys = append(m.keys, key)
+	}
+	for i := range 8 {
+		s := NewSession()
+		if err := s.SetID([]byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+		m.sessions = append(m.sessions, s)
+		state, err := tls.NewResumptionState([]byte{byte(i / 2)}, new(tls.SessionState)) // two with each ticket
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.states = append(m.states, state)
+	}
+	return m
+}
+
+func (m *clientModel) key(t *rapid.T) peerKey { return rapid.SampledFrom(m.keys).Draw(t, "peer") }
+
+// session draws a session that comes with a reference.
+func (m *clientModel) session(t *rapid.T) (c clientSession) {
+	c = clientSession{
+		born: m.now - rapid.Int64Range(0, 10).Draw(t, "age"), expires: m.now + rapid.Int64Range(-1, 20).Draw(t, "life"),
+		once: rapid.Bool().Draw(t, "once"), unwatched: rapid.Bool().Draw(t, "unwatched"),
+	}
+	form := rapid.IntRange(1, 3).Draw(t, "form")
+	if form&1 != 0 {
+		c.state = rapid.SampledFrom(m.states).Draw(t, "state")
+	}
+	if form&2 != 0 {
+		c.session = rapid.SampledFrom(m.sessions).Draw(t, "session")
+		c.session.hold()
+	}
+	return c
+}
+
+// peer returns a peer that is kept from now on, and has the cache's choice go
+// if that is one too many. The cache has done the same before.
+func (m *clientModel) peer(t *rapid.T, key peerKey) *modelPeer {
+	if m.peers[key] == nil {
+		m.peers[key] = new(modelPeer)
+	}
+	if len(m.peers) > m.most {
+		var gone []peerKey
+		for k := range m.peers {
+			if m.kept(k) == nil {
+				gone = append(gone, k)
+			}
+		}
+		if len(gone) != 1 || gone[0] == key {
+			t.Fatalf("%v went for %v, want one other", gone, key)
+		}
+		delete(m.peers, gone[0])
+	}
+	return m.peers[key]
+}
+
+// kept returns what the cache keeps of a peer, and does not count as use.
+func (m *clientModel) kept(key peerKey) *peerSessions {
+	hash := m.cache.hash(&key)
+	if slot := m.cache.shard(hash).peers.find(uint32(hash>>32), &key); slot != nil {
+		return slot.peer
+	}
+	return nil
+}
+
+func (p *modelPeer) follow(born int64) {
+	if p.line == 0 || born < p.line {
+		p.line = born
+	}
+}
+
+func (p *modelPeer) begin(now int64) int64 {
+	if p.line == 0 || now > p.line+modelMaxAge {
+		p.line = now
+	}
+	return p.line
+}
+
+func sameAs(c clientSession) func(clientSession) bool {
+	return func(d clientSession) bool {
+		if c.once || d.once || c.state == nil || d.state == nil {
+			return c.session != nil && c.session == d.session
+		}
+		a, _, _ := c.state.ResumptionState()
+		b, _, _ := d.state.ResumptionState()
+		return string(a) == string(b)
+	}
+}
+
+func (m *clientModel) put(t *rapid.T) {
+	key, c := m.key(t), m.session(t)
+	given := c
+	m.cache.put(&key, &given)
+	p := m.peer(t, key)
+	if slices.ContainsFunc(p.sessions, sameAs(c)) {
+		return
+	}
+	if c.unwatched {
+		c.born = p.begin(c.born)
+		c.expires = min(c.expires, c.born+modelMaxAge)
+	}
+	p.sessions = append(p.sessions, c)
+	p.sessions = p.sessions[max(len(p.sessions)-modelPerPeer, 0):]
+}
+
+func (m *clientModel) take(t *rapid.T) {
+	key := m.key(t)
+	var got, want clientSession
+	ok := m.cache.take(&key, m.now, &got)
+	defer func() { got.session.release() }()
+	if p := m.peers[key]; p != nil {
+		want = p.take(m.now)
+	}
+	if got != want || ok != (want != clientSession{}) {
+		t.Fatalf("took %v, %t, want %v", got, ok, want)
+	}
+}
+
+func (p *modelPeer) take(now int64) clientSession {
+	for i, c := range slices.Backward(p.sessions) {
+		good := now <= c.expires && (c.session == nil || c.session.Resumable())
+		if good {
+			p.follow(c.born)
+		}
+		if good && !c.once {
+			p.offered = offeredSession{c.state, c.session}
+			return c
+		}
+		p.sessions = p.sessions[:i]
+		if good {
+			return c
+		}
+	}
+	return clientSession{}
+}
+
+func (m *clientModel) drop(t *rapid.T) {
+	key, c := m.key(t), m.session(t)
+	defer c.session.release()
+	m.cache.drop(key, c.state, c.session)
+	if p := m.peers[key]; p != nil {
+		i := slices.IndexFunc(p.sessions, func(d clientSession) bool {
+			return c.state != nil && d.state == c.state || c.session != nil && d.session == c.session
+		})
+		if i >= 0 {
+			p.sessions = slices.Delete(p.sessions, i, i+1)
+		}
+	}
+}
+
+func (m *clientModel) offerElsewhere(t *rapid.T) {
+	key, c := m.key(t), m.session(t)
+	defer c.session.release()
+	m.cache.offer(key, &c)
+	p := m.peer(t, key)
+	p.follow(c.born)
+	if !c.once {
+		p.offered = offeredSession{c.state, c.session}
+	}
+}
+
+func (m *clientModel) fail(t *rapid.T) {
+	key := m.key(t)
+	state, session := m.cache.takeOffered(key)
+	defer session.release()
+	var want offeredSession
+	if p := m.peers[key]; p != nil {
+		want, p.offered = p.offered, offeredSession{}
+	}
+	if (offeredSession{state, session}) != want {
+		t.Fatalf("offered last: %v and %v, want %v", state, session, want)
+	}
+}
+
+func (m *clientModel) begin(t *rapid.T) {
+	key := m.key(t)
+	got := m.cache.began(key, m.now)
+	if want := m.peer(t, key).begin(m.now); got != want {
+		t.Fatalf("the line began at %d, want %d", got, want)
+	}
+}
+
+// spoil makes a session one that may not be offered, or the other way round.
+func (m *clientModel) spoil(t *rapid.T) {
+	s := rapid.SampledFrom(m.sessions).Draw(t, "session")
+	s.notResumable.Store(!s.notResumable.Load())
+}
+
+func (m *clientModel) check(t *rapid.T) {
+	if n := m.cache.count.Load(); n != int64(len(m.peers)) {
+		t.Fatalf("%d peers are counted, want %d", n, len(m.peers))
+	}
+	held := map[*Session]int{}
+	for _, key := range m.keys {
+		p, want := m.kept(key), m.peers[key]
+		if (p == nil) != (want == nil) {
+			t.Fatalf("of %v %v is kept, want %v", key, p, want)
+		}
+		if p == nil {
+			continue
+		}
+		if !slices.Equal(p.sessions, want.sessions) || p.line != want.line || p.offered != want.offered {
+			t.Fatalf("of %v there is %v, line %d, offered %v; want %v", key, p.sessions, p.line, p.offered, want)
+		}
+		held[p.offered.session]++
+		for _, c := range p.sessions {
+			held[c.session]++
+		}
+	}
+	for i, s := range m.sessions {
+		if _, library := s.refs.held(); library != held[s] {
+			t.Fatalf("session %d is held %d times, want %d", i, library, held[s])
 		}
 	}
 }

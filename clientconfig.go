@@ -8,7 +8,7 @@ import (
 // configCache is the ClientSessionCache of a configuration and its clones.
 type configCache struct {
 	m         *Manager
-	scope     scope
+	scope     *scope
 	low, high uint16 // the versions that it speaks
 }
 
@@ -20,8 +20,8 @@ func (cc *configCache) peer(key string) clientPeer {
 func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 	p := cc.peer(key)
 	for {
-		c, ok := p.take(cc.low, cc.high)
-		if !ok {
+		var c clientSession
+		if !p.takeTo(&c, cc.low, cc.high) {
 			return nil, false
 		}
 		if c.session == nil {
@@ -58,17 +58,18 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 		cc.m.config.Logger.Warn("received session not kept", "err", err)
 		return
 	}
-	callbacks := func() {}
-	if store, _ := p.store(c.once); store != nil || cc.m.config.CacheMode.client() {
-		s, notAfter, err := p.unwatched(cs, c.once)
-		if err != nil {
-			cc.m.config.Logger.Warn("received session not kept", "err", err)
-			return
-		}
-		c = cc.m.clientSession(s, notAfter)
-		c.state = cs
-		callbacks = cc.m.settle(s, cc.m.config.CacheMode.client())
+	if store, _ := p.store(c.once); store == nil && !cc.m.config.CacheMode.client() {
+		p.remember(&c) // a Session of it is made when somebody wants one
+		return
 	}
+	s, notAfter, err := p.unwatched(cs, c.once)
+	if err != nil {
+		cc.m.config.Logger.Warn("received session not kept", "err", err)
+		return
+	}
+	c = cc.m.clientSession(s, notAfter)
+	c.state = cs
+	callbacks := cc.m.settle(s, cc.m.config.CacheMode.client())
 	p.keep(c)
 	callbacks()
 }

@@ -15,7 +15,7 @@ const storeBudget = time.Second
 // for it: in memory, or in Config.ClientStore where its scope has a name there.
 type clientPeer struct {
 	m     *Manager
-	scope scope
+	scope *scope
 	name  string
 }
 
@@ -26,8 +26,12 @@ func (m *Manager) keepsClients() bool {
 
 // key is where the peer's sessions are in memory, those of TLS 1.3, which serve
 // once, apart from older ones: a connection may speak the one or the other.
-func (p *clientPeer) key(once bool) *peerKey {
-	return &peerKey{scope: p.scope.id, generation: p.scope.identity.current()<<1 | uint32(flag(1, once)), peer: p.name}
+func (p *clientPeer) key(once bool) peerKey {
+	return peerKey{scope: p.scope.id, generation: p.generation(once), peer: p.name}
+}
+
+func (p *clientPeer) generation(once bool) uint32 {
+	return p.scope.identity.current()<<1 | uint32(flag(1, once))
 }
 
 // store returns the store and the same place in it, nil if the peer's sessions
@@ -43,24 +47,27 @@ func (p *clientPeer) store(once bool) (ClientStore, string) {
 // low to high. A TLS 1.3 session is spent by it. If the session comes as a
 // Session it is held.
 func (p *clientPeer) take(low, high uint16) (c clientSession, ok bool) {
-	if p.m.closed.Load() {
-		return c, false
-	}
-	now := p.m.now().Unix()
-	if high >= tls.VersionTLS13 {
-		c, ok = p.takeOf(true, now)
-	}
-	if !ok && low < tls.VersionTLS13 {
-		c, ok = p.takeOf(false, now)
-	}
+	ok = p.takeTo(&c, low, high)
 	return c, ok
 }
 
-func (p *clientPeer) takeOf(once bool, now int64) (clientSession, bool) {
-	if store, name := p.store(once); store != nil {
-		return p.takeStored(store, name, once, now)
+// takeTo is take without the copy.
+func (p *clientPeer) takeTo(c *clientSession, low, high uint16) bool {
+	if p.m.closed.Load() {
+		return false
 	}
-	return p.m.clients.take(p.key(once), now)
+	now := p.m.now().Unix()
+	return high >= tls.VersionTLS13 && p.takeOf(true, now, c) ||
+		low < tls.VersionTLS13 && p.takeOf(false, now, c)
+}
+
+func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
+	if store, name := p.store(once); store != nil {
+		*c, ok = p.takeStored(store, name, once, now)
+		return ok
+	}
+	key := p.key(once)
+	return p.m.clients.take(&key, now, c)
 }
 
 func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (clientSession, bool) {
@@ -78,7 +85,7 @@ func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now i
 		c, err := p.stored(der)
 		if err == nil && c.once == once && c.good(now) {
 			clear(der)
-			p.m.clients.offer(p.key(once), c)
+			p.m.clients.offer(p.key(once), &c)
 			return c, true
 		}
 		c.session.release()
@@ -119,16 +126,23 @@ func (m *Manager) clientSession(s *Session, notAfter time.Time) clientSession {
 
 // keep keeps c, whose session comes with a reference.
 func (p *clientPeer) keep(c clientSession) {
-	if p.m.closed.Load() {
-		c.session.release()
-		return
-	}
 	if store, name := p.store(c.once); store != nil && c.session != nil {
-		p.put(store, name, c)
+		if !p.m.closed.Load() {
+			p.put(store, name, c)
+		}
 		c.session.release()
 		return
 	}
-	p.m.clients.put(p.key(c.once), c)
+	p.remember(&c)
+}
+
+// remember is keep in memory.
+func (p *clientPeer) remember(c *clientSession) {
+	key := p.key(c.once)
+	p.m.clients.put(&key, c)
+	if p.m.closed.Load() { // nobody else would let go of what came after Close
+		p.m.clients.close()
+	}
 }
 
 func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
@@ -198,9 +212,9 @@ func (p *clientPeer) received(cs *tls.ClientSessionState) (c clientSession, err 
 
 // failed drops what was offered last, as far as it is kept: it was no good.
 func (p *clientPeer) failed() {
-	c := p.m.clients.takeOffered(p.key(false))
-	p.drop(c)
-	c.session.release()
+	state, session := p.m.clients.takeOffered(p.key(false))
+	p.drop(clientSession{state: state, session: session})
+	session.release()
 }
 
 // unwatched makes a Session of what the server sent on a connection that nobody

@@ -91,7 +91,7 @@ func (p Partition) peer(config *tls.Config, name string) *clientPeer {
 	if !ok {
 		return nil
 	}
-	return &clientPeer{m: p.m, scope: scope, name: name}
+	return &clientPeer{m: p.m, scope: &scope, name: name}
 }
 
 // ClientConfig is Manager.ClientConfig in the partition.
