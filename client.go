@@ -94,7 +94,7 @@ func (st *clientHandshake) offerSet() (*tls.ClientSessionState, bool) {
 // offerKept offers the newest good session of those that are kept of the peer.
 func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
 	low, high := versionRange(st.config)
-	for {
+	for range st.m.config.SessionsPerPeer { // a store may give again what it was to forget
 		c, ok := st.peer.take(low, high)
 		if !ok {
 			return nil, false
@@ -107,12 +107,13 @@ func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
 			return cs, true
 		}
 		if err == nil && (st.reason == OtherVersion || !c.session.HasTicket() && !st.m.offersByID(c.session, st.config)) {
-			st.peer.keep(c) // for who speaks that version, or offers ids
+			c.session.release() // it stays, for who speaks that version, or offers ids
 			return nil, false
 		}
 		st.peer.drop(c)
 		c.session.release()
 	}
+	return nil, false
 }
 
 // clientState is the session as crypto/tls's client takes it.

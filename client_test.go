@@ -698,3 +698,58 @@ func TestTLS13SessionServesOnce(t *testing.T) {
 		t.Error("the session that was used is still resumable")
 	}
 }
+
+// clinging is a ClientStore that cannot forget, as one of a directory that is
+// not to be written to.
+type clinging struct {
+	shelf
+	takes int
+}
+
+func (c *clinging) Forget(context.Context, string, []byte) error {
+	return errors.New("read only")
+}
+
+func (c *clinging) Take(ctx context.Context, peer string) ([]byte, error) {
+	if c.takes++; c.takes > 100 {
+		return nil, nil // a handshake that goes on asking would never end
+	}
+	return c.shelf.Take(ctx, peer)
+}
+
+// TestClientStoreClings: a session that may not be offered, of a store that
+// does not let go of it, costs a full handshake.
+func TestClientStoreClings(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, w := range ways {
+		store := new(clinging)
+		m := manager(t, reprise.Config{ClientStore: store, RootCAsPEM: s.ca.PEM()})
+		config := at(tls.VersionTLS12, s.client)
+		config.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
+		s.visit(w, m.Partition(""), s.addr, config)
+		config.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}
+		if shown := s.visit(w, m.Partition(""), s.addr, config); shown == reprise.Resumed {
+			t.Errorf("%s: %v", w.name, shown)
+		}
+		if store.takes > 2*reprise.DefaultSessionsPerPeer {
+			t.Errorf("%s: asked %d times", w.name, store.takes)
+		}
+	}
+}
+
+// TestClientStoreLeaves: a session that a connection may not offer is left in
+// the store as it is, once.
+func TestClientStoreLeaves(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, w := range ways[1:] {
+		shelf := new(shelf)
+		m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+		s.visit(w, m.Partition(""), s.addr, at(tls.VersionTLS10, s.client))
+		if shown := s.visit(w, m.Partition(""), s.addr, at(tls.VersionTLS11, s.client)); shown == reprise.Resumed {
+			t.Errorf("%s: %v", w.name, shown)
+		}
+		if kept := shelf.kept(); len(kept) != 2 {
+			t.Errorf("%s: %d sessions in the store, of two versions", w.name, len(kept))
+		}
+	}
+}
