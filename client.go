@@ -337,6 +337,14 @@ func (st *clientHandshake) unused() *Session {
 	return st.offer
 }
 
+// sharesOnce reports whether s serves once and is offered by whichever
+// connection takes it.
+func (st *clientHandshake) sharesOnce(s *Session) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.peer != nil && !st.manual && s.ProtocolVersion() == tls.VersionTLS13
+}
+
 // mayOffer foresees crypto/tls, which keeps a session to itself without a word.
 func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
 	if !s.Resumable() || !s.HasTicket() && !m.offersByID(s, config) {

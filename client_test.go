@@ -200,6 +200,62 @@ func TestClearBad(t *testing.T) {
 	}
 }
 
+// TestClearSetNil: nothing is offered after SetSession(nil), which takes back
+// what the connection would offer of itself.
+func TestClearSetNil(t *testing.T) {
+	p := newPair(t, tls.VersionTLS12, reprise.Config{})
+	p.client.Close()
+	p.server.Close()
+	nc, ns := pipe(t)
+	if err := errors.Join(p.client.SetSession(nil), p.client.Clear(nc), p.server.Clear(ns)); err != nil {
+		t.Fatal(err)
+	}
+	talk(t, p.client, p.server)
+	if reused, why := p.client.SessionReused(); reused || why != reprise.NothingOffered {
+		t.Errorf("resumed %v, %v", reused, why)
+	}
+}
+
+// TestClearSpends: a connection that offers sessions of its own accord offers
+// none of TLS 1.3 after Clear that another may have offered, or it itself.
+func TestClearSpends(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	m := manager(t, reprise.Config{})
+	config := at(tls.VersionTLS13, s.client)
+	first, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Free()
+	wait(t, first).Free()
+	first.Close()
+	<-s.shown
+	second, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Free()
+	if err := second.Handshake(); err != nil { // and reads no session
+		t.Fatal(err)
+	}
+	second.Close()
+	if shown := <-s.shown; shown != reprise.Resumed {
+		t.Fatalf("the second: %v", shown)
+	}
+	for name, c := range map[string]*reprise.Conn{"the first": first, "the second": second} {
+		nc, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.Clear(nc), c.Handshake()); err != nil {
+			t.Fatal(err)
+		}
+		if shown := <-s.shown; shown != reprise.NothingOffered {
+			t.Errorf("%s, after Clear: %v", name, shown)
+		}
+	}
+}
+
 // TestSetSessionMidConnection: setting another session gives up the one in use,
 // as libssl does.
 func TestSetSessionMidConnection(t *testing.T) {

@@ -42,6 +42,7 @@ type Conn struct {
 
 	mu     sync.Mutex
 	offer  *Session   // client: set for the next handshake; held
+	set    bool       // client: SetSession was called for the next handshake
 	manual bool       // client: SetSession was called
 	lent   []*Session // kept readable until Clear or Free; held
 	freed  bool
@@ -168,7 +169,8 @@ func (c *Conn) handOver(l *link) {
 	defer c.mu.Unlock()
 	l.client.mu.Lock()
 	defer l.client.mu.Unlock()
-	l.client.offer, l.client.manual, c.offer = c.offer, c.manual, nil
+	l.client.offer, l.client.manual = c.offer, c.manual
+	c.offer, c.set = nil, false
 	l.client.prepare()
 }
 
@@ -324,7 +326,7 @@ func (c *Conn) SetSession(s *Session) error {
 		return net.ErrClosed
 	}
 	c.offer.release()
-	c.offer, c.manual = s, true
+	c.offer, c.set, c.manual = s, true, true
 	return nil
 }
 
@@ -574,10 +576,12 @@ func (l *link) close() error {
 }
 
 // Clear makes the connection ready for another handshake, over next. A session
-// whose connection was closed cleanly stays: a client offers it again. After a
-// complete handshake without close_notify, or after a fatal alert, the session
-// is bad: it leaves the cache and is not resumed again, by anyone. What the
-// connection lent is no longer kept. The old transport is closed.
+// whose connection was closed cleanly stays: a client offers it again, unless
+// it is of TLS 1.3 and the client offers sessions of its own accord: then it
+// offers one that is kept and was not offered yet. After a complete handshake
+// without close_notify, or after a fatal alert, the session is bad: it leaves
+// the cache and is not resumed again, by anyone. What the connection lent is no
+// longer kept. The old transport is closed.
 //
 // It is SSL_clear.
 func (c *Conn) Clear(next net.Conn) error {
@@ -602,7 +606,8 @@ func (c *Conn) Clear(next net.Conn) error {
 	return nil
 }
 
-// keep sets the link's session for the next handshake, unless another is set.
+// keep sets the link's session for the next handshake, unless SetSession was
+// called for that, or the session serves once and others may offer it, or did.
 func (c *Conn) keep(l *link) {
 	s := l.session()
 	if s == nil {
@@ -610,11 +615,12 @@ func (c *Conn) keep(l *link) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.offer == nil {
-		c.offer = s
-	} else {
+	if s == nil || c.set || l.client.sharesOnce(s) {
 		s.release()
+		return
 	}
+	c.offer.release()
+	c.offer = s
 }
 
 func (c *Conn) returnLent() {
