@@ -337,12 +337,11 @@ func (st *clientHandshake) unused() *Session {
 	return st.offer
 }
 
-// sharesOnce reports whether s serves once and is offered by whichever
-// connection takes it.
-func (st *clientHandshake) sharesOnce(s *Session) bool {
+// keeps reports whether the connection offers and keeps sessions of its own accord.
+func (st *clientHandshake) keeps() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.peer != nil && !st.manual && s.ProtocolVersion() == tls.VersionTLS13
+	return st.peer != nil && !st.manual
 }
 
 // mayOffer foresees crypto/tls, which keeps a session to itself without a word.

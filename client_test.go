@@ -279,6 +279,29 @@ func TestSetSessionMidConnection(t *testing.T) {
 	p.wantGone(nil, nil)
 }
 
+// TestSetSessionWhileReading: a session may be set for the next handshake while
+// a read finds that the connection in use ended badly.
+func TestSetSessionWhileReading(t *testing.T) {
+	p := newPair(t, tls.VersionTLS12, reprise.Config{})
+	m := manager(t, reprise.Config{})
+	nc, ns := pipe(t)
+	server, client := p.sm.Server(ns, p.sc), m.Client(nc, p.cc)
+	talk(t, client, server)
+	ended := make(chan error)
+	go func() {
+		_, err := client.Read(make([]byte, 1))
+		ended <- err
+	}()
+	ns.Close() // without close_notify
+	if err := client.SetSession(nil); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("a read of a connection that ended badly succeeded")
+	}
+	client.Free()
+}
+
 func TestSetSessionNil(t *testing.T) {
 	p := newPair(t, tls.VersionTLS12, reprise.Config{})
 	p.client.Close()

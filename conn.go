@@ -375,7 +375,7 @@ func (c *Conn) judge(l *link) (bad bool) {
 func (c *Conn) discard(l *link, cause Cause) {
 	if s := l.session(); s != nil {
 		c.m.cache.remove(s, cause)
-		if c.peer != nil && !c.manual {
+		if l.client != nil && l.client.keeps() {
 			c.peer.drop(clientSession{session: s, once: s.ProtocolVersion() == tls.VersionTLS13})
 		}
 		s.release()
@@ -613,9 +613,10 @@ func (c *Conn) keep(l *link) {
 	if s == nil {
 		s = l.client.unused()
 	}
+	shared := s != nil && s.ProtocolVersion() == tls.VersionTLS13 && l.client.keeps()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s == nil || c.set || l.client.sharesOnce(s) {
+	if s == nil || c.set || shared {
 		s.release()
 		return
 	}
