@@ -342,6 +342,37 @@ func TestClientStoreForgetsBad(t *testing.T) {
 	}
 }
 
+// TestClientStoreForgetsSet: a session that the caller set leaves the store, too,
+// when it turned out bad.
+func TestClientStoreForgetsSet(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	shelf := new(shelf)
+	m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+	config := at(tls.VersionTLS12, s.client)
+	first, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Free()
+	session := wait(t, first)
+	defer session.Free()
+	first.Close()
+	c, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.SetSession(session), c.Handshake()); err != nil {
+		t.Fatal(err)
+	}
+	if reused, why := c.SessionReused(); !reused || len(shelf.kept()) != 1 {
+		t.Fatalf("%v; %d sessions in the store", why, len(shelf.kept()))
+	}
+	c.Free() // without close_notify
+	if n := len(shelf.kept()); n != 0 {
+		t.Errorf("%d sessions in the store", n)
+	}
+}
+
 // TestClientsClosed: a Manager that was closed keeps and offers nothing.
 func TestClientsClosed(t *testing.T) {
 	s := newShop(t, reprise.Config{})

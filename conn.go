@@ -375,7 +375,7 @@ func (c *Conn) judge(l *link) (bad bool) {
 func (c *Conn) discard(l *link, cause Cause) {
 	if s := l.session(); s != nil {
 		c.m.cache.remove(s, cause)
-		if l.client != nil && l.client.keeps() {
+		if c.peer != nil { // whoever set it: it may be kept, too
 			c.peer.drop(clientSession{session: s, once: s.ProtocolVersion() == tls.VersionTLS13})
 		}
 		s.release()
