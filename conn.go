@@ -84,7 +84,7 @@ func (c *Conn) start(nc net.Conn) {
 	l := &link{wire: &wire{Conn: nc}}
 	if c.client {
 		config := c.config.Clone()
-		l.client = newClientHandshake(c.m, config, c.peer)
+		l.client = newClientHandshake(c.m, config, c.peer.connection(config))
 		config.ClientSessionCache = l.client
 		l.wire.ids = &l.client.ids
 		if c.m.config.SessionIDs {
@@ -376,7 +376,7 @@ func (c *Conn) discard(l *link, cause Cause) {
 	if s := l.session(); s != nil {
 		c.m.cache.remove(s, cause)
 		if c.peer != nil { // whoever set it: it may be kept, too
-			c.peer.drop(clientSession{session: s, once: s.ProtocolVersion() == tls.VersionTLS13})
+			l.client.peer.drop(clientSession{session: s, once: s.ProtocolVersion() == tls.VersionTLS13})
 		}
 		s.release()
 	}

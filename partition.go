@@ -167,9 +167,6 @@ func (p Partition) DialTLSContext(config *tls.Config) func(ctx context.Context, 
 
 // client starts a connection with a configuration of its own.
 func (p Partition) client(nc net.Conn, config *tls.Config, peer *clientPeer) *Conn {
-	if peer != nil {
-		peer.scope.identity.watch(config)
-	}
 	c := &Conn{m: p.m, config: config, client: true, peer: peer}
 	c.start(nc)
 	return c

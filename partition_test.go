@@ -269,6 +269,61 @@ func TestClientCertificateChanges(t *testing.T) {
 	}
 }
 
+// TestAttackClientCertificateMeanwhile: a session that arrives after the
+// certificate has changed, on a connection that showed the one before, is not
+// offered by those that show the new one.
+func TestAttackClientCertificateMeanwhile(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	me, you := s.ca.Leaf(t, "me"), s.ca.Leaf(t, "you")
+	for _, w := range ways[1:] {
+		m := manager(t, reprise.Config{})
+		config := at(tls.VersionTLS13, s.client)
+		certificate := &me
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+		if w.name == "DialTLSContext" { // each call makes a configuration of its own
+			dial := m.DialTLSContext(config)
+			w.dial = func(_ reprise.Partition, addr string, _ *tls.Config) (net.Conn, error) {
+				return dial(t.Context(), "tcp", addr)
+			}
+		}
+		open := func() net.Conn {
+			c, err := w.dial(m.Partition(""), s.addr, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			if err := c.(interface{ Handshake() error }).Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		read := func(c net.Conn) {
+			buf := []byte{'x'}
+			if _, err := c.Write(buf); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c, buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mine := open()
+		certificate = &you
+		yours := open()
+		read(mine) // its session comes only now
+		open()
+		for _, which := range []string{"mine", "yours", "the next"} {
+			if shown := <-s.shown; shown != reprise.NothingOffered {
+				t.Errorf("%s, %s: %v", w.name, which, shown)
+			}
+		}
+		read(yours)
+		open()
+		if shown := <-s.shown; shown != reprise.Resumed {
+			t.Errorf("%s, with a session of its own: %v", w.name, shown)
+		}
+	}
+}
+
 // TestClientsSpend: ten dials at once with three tickets: three resume, seven
 // do not, and no ticket is on the wire twice (RFC 8446, appendix C.4).
 func TestClientsSpend(t *testing.T) {

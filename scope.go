@@ -21,7 +21,13 @@ type scope struct {
 
 // identity is what a configuration's GetClientCertificate gave last. Sessions
 // of another certificate than that are not offered.
+//
+// That of a connection is the one that it shows: of the session that it offers,
+// or the certificate that it was asked for. Its sessions are of that, however
+// late they come.
 type identity struct {
+	config *identity // a connection's: that of its configuration
+
 	mu         sync.Mutex
 	known      bool
 	sum        [sha256.Size]byte
@@ -29,7 +35,14 @@ type identity struct {
 }
 
 // is notes that the client's certificate is now c.
-func (i *identity) is(c *tls.Certificate) {
+func (i *identity) is(c *tls.Certificate) (generation uint32) {
+	if i.config != nil {
+		generation = i.config.is(c)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.known, i.generation = true, generation
+		return generation
+	}
 	sum := sha256.Sum256(bytes.Join(c.Certificate, nil))
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -37,6 +50,7 @@ func (i *identity) is(c *tls.Certificate) {
 		i.generation++
 	}
 	i.known, i.sum = true, sum
+	return i.generation
 }
 
 // watch has i see what the configuration's GetClientCertificate gives.
@@ -60,7 +74,21 @@ func (i *identity) current() uint32 {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.config != nil && !i.known {
+		i.known, i.generation = true, i.config.current()
+	}
 	return i.generation
+}
+
+// connection returns the peer as one connection of config, which is its own, knows it.
+func (p *clientPeer) connection(config *tls.Config) *clientPeer {
+	if p == nil || p.scope.identity == nil {
+		return p
+	}
+	own := *p.scope
+	own.identity = &identity{config: p.scope.identity}
+	own.identity.watch(config)
+	return &clientPeer{m: p.m, scope: &own, name: p.name}
 }
 
 // scopes names scopes. A name holds in any process, unless it depends on roots
