@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // clientHandshake is the state of one handshake of a Conn on the client's
@@ -163,7 +165,7 @@ func (st *clientHandshake) tell() {
 func (st *clientHandshake) receive(cs *tls.ClientSessionState) (callbacks func()) {
 	callbacks = func() {}
 	ticket, state, err := cs.ResumptionState()
-	if err != nil || state == nil {
+	if err != nil || state == nil || withdrawn(state) {
 		return callbacks
 	}
 	if st.resumed && slices.Equal(ticket, st.offer.Ticket()) {
@@ -181,6 +183,13 @@ func (st *clientHandshake) receive(cs *tls.ClientSessionState) (callbacks func()
 		s.f.TicketLifetimeHint = st.ids.lifetimeHint()
 	}
 	return st.made(s, cs)
+}
+
+// withdrawn reports whether a TLS 1.3 session came with a lifetime of zero: to
+// be discarded at once (RFC 8446, section 4.6.1).
+func withdrawn(state *tls.SessionState) bool {
+	t, err := gotls.TimesOf(state)
+	return err == nil && t.Version == tls.VersionTLS13 && t.UseBy <= t.CreatedAt
 }
 
 // made makes s the connection's session and has it kept: a new one, with cs if

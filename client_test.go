@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/reprise-tls/reprise"
+	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // removals records what OnRemove was told.
@@ -831,4 +832,53 @@ func TestClientStoreLeaves(t *testing.T) {
 			t.Errorf("%s: %d sessions in the store, of two versions", w.name, len(kept))
 		}
 	}
+}
+
+// TestZeroLifetime: a TLS 1.3 session with a lifetime of zero is discarded at
+// once (RFC 8446, section 4.6.1).
+func TestZeroLifetime(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, lifetime := range []uint64{0, 60} {
+		m := manager(t, reprise.Config{})
+		config := at(tls.VersionTLS13, s.client)
+		c, err := m.Dial("tcp", s.addr, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		<-s.shown
+		reprise.Receive(c, s.ticket(c, lifetime))
+		resumable := c.Session().Resumable()
+		c.Close()
+		c.Free()
+		if next := s.visit(ways[2], m.Partition(""), s.addr, config); resumable != (lifetime > 0) || next == reprise.NothingOffered != (lifetime == 0) {
+			t.Errorf("a lifetime of %d seconds: resumable %v, the next connection: %v", lifetime, resumable, next)
+		}
+	}
+}
+
+// ticket returns a session as crypto/tls makes it of a ticket that the server
+// of c sends, but that server knows nothing of it.
+func (s *shop) ticket(c *reprise.Conn, lifetime uint64) *tls.ClientSessionState {
+	s.t.Helper()
+	now := uint64(time.Now().Unix())
+	st := gotls.State{
+		Version: tls.VersionTLS13, Client: true, Suite: c.ConnectionState().CipherSuite,
+		CreatedAt: now, UseBy: now + lifetime, Secret: make([]byte, 48),
+	}
+	for _, chain := range c.ConnectionState().VerifiedChains {
+		st.Peer = [][]byte{chain[0].Raw}
+		st.Chains = append(st.Chains, [][]byte{chain[1].Raw})
+	}
+	state, err := st.TLS()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cs, err := tls.NewResumptionState([]byte("unknown to the server"), state)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return cs
 }

@@ -113,3 +113,6 @@ func OfferID(m *Manager, config *tls.Config, nc net.Conn, id []byte) net.Conn {
 	x.offer(id)
 	return &wire{Conn: nc, ids: x}
 }
+
+// Receive has crypto/tls give a client's connection a session.
+func Receive(c *Conn, cs *tls.ClientSessionState) { c.link.Load().client.Put("", cs) }
