@@ -97,6 +97,9 @@ func (p Partition) peer(config *tls.Config, name string) *clientPeer {
 // ClientConfig is Manager.ClientConfig in the partition.
 func (p Partition) ClientConfig(base *tls.Config) *tls.Config {
 	c := p.clientConfig(base)
+	if base == nil || base.RootCAs == nil {
+		c.RootCAs = clonePool(c.RootCAs) // the application may add to them
+	}
 	c.ClientSessionCache = nil
 	if peer := p.peer(base, ""); peer != nil {
 		low, high := versionRange(c)
