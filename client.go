@@ -33,6 +33,7 @@ type clientHandshake struct {
 	news     chan struct{}           // closed at the next change of session
 	resumed  bool
 	finished bool
+	released bool // given up: what arrives now is nobody's
 	state    tls.ConnectionState
 }
 
@@ -142,6 +143,10 @@ func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
 	}
 	if !st.finished {
 		st.received = cs
+		st.mu.Unlock()
+		return
+	}
+	if st.released {
 		st.mu.Unlock()
 		return
 	}
@@ -334,6 +339,15 @@ func (st *clientHandshake) fail() {
 	if taken.session != nil && st.ids.id != nil {
 		st.peer.drop(taken) // crypto/tls may have kept the session to itself, and failed for that
 	}
+}
+
+// release gives up the sessions.
+func (st *clientHandshake) release() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.session.release()
+	st.offer.release()
+	st.session, st.offer, st.released = nil, nil, true
 }
 
 // unused returns what was set for a handshake that did not complete, held.

@@ -882,3 +882,28 @@ func (s *shop) ticket(c *reprise.Conn, lifetime uint64) *tls.ClientSessionState 
 	}
 	return cs
 }
+
+// TestReceiveAfterFree: a session may arrive while the connection is given up,
+// since WaitSession leaves a read behind. It is nobody's then.
+func TestReceiveAfterFree(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	m := manager(t, reprise.Config{})
+	config := at(tls.VersionTLS13, s.client)
+	s.visit(ways[2], m.Partition(""), s.addr, config)
+	c, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if shown := <-s.shown; shown != reprise.Resumed {
+		t.Fatal(shown)
+	}
+	late := s.ticket(c, 60)
+	c.Free()
+	reprise.Receive(c, late)
+	if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
+		t.Errorf("the next connection: %v", shown)
+	}
+}

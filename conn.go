@@ -219,12 +219,7 @@ func (l *link) release() {
 		l.server.release()
 		return
 	}
-	st := l.client
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.session.release()
-	st.offer.release()
-	st.session, st.offer = nil, nil
+	l.client.release()
 }
 
 // Session returns the connection's session, nil before the handshake is
