@@ -101,7 +101,9 @@ func (s *clientShard) find(hash uint64, key *peerKey) *peerSessions {
 	if slot == nil {
 		return nil
 	}
-	slot.used = true
+	if !slot.used { // else only read: other processors may have the line too
+		slot.used = true
+	}
 	return slot.peer
 }
 
