@@ -57,6 +57,11 @@ func (m *Manager) DialContext(ctx context.Context, network, addr string, config 
 // function that connects, shakes hands under its context, and returns a
 // *tls.Conn. Sessions are offered and kept as by Dial. For HTTP/2 config must
 // have NextProtos "h2" and "http/1.1" and the transport ForceAttemptHTTP2.
+//
+// http.Transport applies neither its TLSHandshakeTimeout nor its DialContext to
+// it, and does not use it for servers behind a proxy, for which it takes its
+// TLSClientConfig: see ClientConfig. The NetConn of the *tls.Conn has a NetConn
+// method of its own, which returns the transport.
 func (m *Manager) DialTLSContext(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return m.Partition("").DialTLSContext(config)
 }
@@ -164,7 +169,9 @@ func (p Partition) DialTLSContext(config *tls.Config) func(ctx context.Context, 
 			c.Free()
 			return nil, err
 		}
-		return c.link.Load().tls, nil
+		l := c.link.Load()
+		l.wire.onEnd = l.client.release // nobody will call Free
+		return l.tls, nil
 	}
 }
 

@@ -500,6 +500,51 @@ func TestClientBadSession(t *testing.T) {
 	}
 }
 
+// TestDialTLSContextReleases: a connection of DialTLSContext gives its sessions
+// up when it is closed; a *tls.Conn has no Free.
+func TestDialTLSContextReleases(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		var sessions []*reprise.Session
+		m := manager(t, reprise.Config{CacheMode: reprise.CacheClient, OnNew: func(s *reprise.Session) {
+			if err := s.UpRef(); err != nil {
+				t.Error(err)
+			}
+			sessions = append(sessions, s)
+		}})
+		for range 3 {
+			s.visit(ways[3], m.Partition(""), s.addr, at(version, s.client))
+		}
+		m.Close()
+		for i, session := range sessions {
+			if _, library := reprise.Held(session); library != 0 {
+				t.Errorf("%s: session %d is held %d times", tls.VersionName(version), i, library)
+			}
+			session.Free()
+		}
+		if len(sessions) == 0 {
+			t.Errorf("%s: no sessions", tls.VersionName(version))
+		}
+	}
+}
+
+// TestDialTLSContextNetConn: the transport of a *tls.Conn can be had, for its type.
+func TestDialTLSContextNetConn(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	c, err := manager(t, reprise.Config{}).DialTLSContext(s.client)(t.Context(), "tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	under, ok := c.(*tls.Conn).NetConn().(interface{ NetConn() net.Conn })
+	if !ok {
+		t.Fatalf("%T has no NetConn", c.(*tls.Conn).NetConn())
+	}
+	if _, ok := under.NetConn().(*net.TCPConn); !ok {
+		t.Errorf("the transport is a %T", under.NetConn())
+	}
+}
+
 // TestTransport: net/http over HTTP/2 and HTTP/1.1, many dials at once, resumes
 // as often as there are tickets.
 func TestTransport(t *testing.T) {

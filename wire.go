@@ -20,8 +20,11 @@ type wire struct {
 	closed atomic.Bool
 	once   sync.Once
 	err    error
-	onEnd  func() // listener level
+	onEnd  func() // where nobody calls Free
 }
+
+// NetConn returns the transport itself, for who needs to know its type.
+func (w *wire) NetConn() net.Conn { return w.Conn }
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
