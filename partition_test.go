@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -526,6 +527,95 @@ func TestDialTLSContextReleases(t *testing.T) {
 			t.Errorf("%s: no sessions", tls.VersionName(version))
 		}
 	}
+}
+
+// TestClientsHoldNothing: however connections end, on every way, nothing holds
+// a session once they and the Manager were closed.
+func TestClientsHoldNothing(t *testing.T) {
+	defer reprise.Track(reprise.Track(true))
+	s := newShop(t, reprise.Config{})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, w := range ways {
+			var sessions []*reprise.Session
+			m := manager(t, reprise.Config{CacheMode: reprise.CacheClient, SessionsPerPeer: 3, OnNew: func(s *reprise.Session) {
+				sessions = append(sessions, s)
+			}})
+			var conns []*reprise.Conn
+			dial := w.dial
+			w.dial = func(p reprise.Partition, addr string, config *tls.Config) (net.Conn, error) {
+				c, err := dial(p, addr, config)
+				if c, ok := c.(*reprise.Conn); ok {
+					conns = append(conns, c)
+				}
+				return c, err
+			}
+			for range 10 {
+				s.leave(w, m.Partition(""), at(version, s.client))
+			}
+			for _, c := range conns {
+				c.Free()
+			}
+			m.Close()
+			for i, session := range sessions {
+				if caller, library := reprise.Held(session); caller+library != 0 {
+					t.Errorf("%s, %s: session %d of %d: callers hold %d, the library %d",
+						tls.VersionName(version), w.name, i, len(sessions), caller, library)
+				}
+			}
+			if len(sessions) == 0 {
+				t.Errorf("%s, %s: no sessions", tls.VersionName(version), w.name)
+			}
+		}
+	}
+	for _, r := range reprise.Outstanding() {
+		t.Errorf("not freed: %v", r)
+	}
+}
+
+// leave connects several times, and ends each connection otherwise.
+func (s *shop) leave(w way, p reprise.Partition, config *tls.Config) {
+	s.t.Helper()
+	s.visit(w, p, s.addr, config)
+	shake := func(config *tls.Config) (net.Conn, error) {
+		c, err := w.dial(p, s.addr, config)
+		if err != nil {
+			return nil, err
+		}
+		return c, c.(interface{ Handshake() error }).Handshake()
+	}
+	unread, err := shake(config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	unread.Close()
+	<-s.shown
+	distrustful := config.Clone()
+	distrustful.VerifyConnection = func(tls.ConnectionState) error { return errors.New("no") }
+	if c, err := shake(distrustful); err == nil {
+		c.Close()
+		s.t.Error("a handshake that VerifyConnection refused succeeded")
+	}
+	c, err := p.Dial("tcp", s.addr, config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Free()
+	if err := c.SetSession(nil); err != nil {
+		s.t.Fatal(err)
+	}
+	session := wait(s.t, c)
+	defer session.Free()
+	<-s.shown
+	c.Close()
+	nc, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := errors.Join(c.SetSession(session), c.Clear(nc), c.Handshake()); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.shown
+	c.Session()
 }
 
 // TestDialTLSContextNetConn: the transport of a *tls.Conn can be had, for its type.
