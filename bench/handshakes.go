@@ -25,14 +25,9 @@ func resumeHandle13(m *meter) error { return m.resume(tls.VersionTLS13, true) }
 func resumeTicket12(m *meter) error { return m.resume(tls.VersionTLS12, false) }
 func resumeTicket13(m *meter) error { return m.resume(tls.VersionTLS13, false) }
 
-// arm is a server and a client that comes again and again.
-type arm struct{ server, client *tls.Config }
-
 const block = 50 // handshakes in a row
 
-// resume does blocks of handshakes on either server in turn. The CPU time of
-// both sides is counted, for the client costs the same in both. What counts is
-// the median of the differences between two blocks next to each other.
+// resume compares the CPU time of both sides: the client costs the same in both.
 func (m *meter) resume(version uint16, noTickets bool) error {
 	server, client, err := configurations(version)
 	if err != nil {
@@ -43,33 +38,46 @@ func (m *meter) resume(version uint16, noTickets bool) error {
 		return err
 	}
 	defer mgr.Close()
-	arms := []*arm{{mgr.ServerConfig(server), client.Clone()}, {server, client.Clone()}} // ours, bare
-	for _, a := range arms {
+	ours, bare := &arm{mgr.ServerConfig(server), client.Clone()}, &arm{server, client.Clone()}
+	for _, a := range []*arm{ours, bare} {
 		a.client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-		if _, err := a.handshake(); err != nil {
+	}
+	return m.compare(ours.handshake, bare.handshake)
+}
+
+// handshake makes a connection and reports whether it resumed a session.
+type handshake func() (resumed bool, err error)
+
+// compare does blocks of either handshake in turn. What counts is the median of
+// the differences between two blocks next to each other.
+func (m *meter) compare(ours, base handshake) error {
+	both := []handshake{ours, base}
+	for _, h := range both { // the first does not resume
+		if _, err := h(); err != nil {
 			return err
 		}
 	}
 	var added, bare []float64
 	for done := 0; done < m.ops; done += block {
 		var took [2]float64
-		for i := range arms {
+		for i := range both {
 			i = (i + done/block) % 2 // who is first alternates
-			if took[i], err = arms[i].run(block); err != nil {
+			var err error
+			if took[i], err = both[i].run(block); err != nil {
 				return err
 			}
 		}
 		added, bare = append(added, took[0]-took[1]), append(bare, took[1])
 	}
-	base := newSpread(bare).Median
-	m.measured = []float64{base + newSpread(added).Median, base}
+	median := newSpread(bare).Median
+	m.measured = []float64{median + newSpread(added).Median, median}
 	return nil
 }
 
 // run does n handshakes and returns the microseconds of CPU of one. Each block
-// collects its own garbage on its own time, and only that: otherwise one server
+// collects its own garbage on its own time, and only that: otherwise one side
 // would pay for the other's.
-func (a *arm) run(n int) (us float64, err error) {
+func (h handshake) run(n int) (us float64, err error) {
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	before, err := cpuTime()
@@ -77,7 +85,7 @@ func (a *arm) run(n int) (us float64, err error) {
 		return 0, err
 	}
 	for range n {
-		resumed, err := a.handshake()
+		resumed, err := h()
 		if err != nil {
 			return 0, err
 		}
@@ -89,6 +97,9 @@ func (a *arm) run(n int) (us float64, err error) {
 	after, err := cpuTime()
 	return micros(after-before) / float64(n), err
 }
+
+// arm is a server and a client that comes again and again.
+type arm struct{ server, client *tls.Config }
 
 // handshake connects, hears one byte from the server, for a TLS 1.3 session
 // arrives with that, and closes.

@@ -111,10 +111,20 @@ var works = []work{
 	{"marking", marking, oursApart, serverSession, 2, wholeCache,
 		[]row{{does: "marking of a collection, over that without a session", figure: overBase, unit: "ms", aim: 1}}},
 
+	{"clientCache64", clientCache64, oursAlone, serverSession, 1, fixed(1_000_000), takeAndPut("64 peers", 2)},
+	{"clientCache64Threads2", clientCache64Threads2, oursAlone, serverSession, 2, fixed(1_000_000), takeAndPut("64 peers by 2 threads", 2)},
+	{"clientCache100k", clientCache100k, oursAlone, serverSession, 1, fixed(1_000_000), takeAndPut("100000 peers", 1)},
+	{"clientCache100kThreads2", clientCache100kThreads2, oursAlone, serverSession, 2, fixed(1_000_000), takeAndPut("100000 peers by 2 threads", 1)},
+
 	{"resumeHandle12", resumeHandle12, oursAlone, serverSession, 1, fixed(4000), resumption("TLS 1.2 handle", 3)},
 	{"resumeHandle13", resumeHandle13, oursAlone, serverSession, 1, fixed(4000), resumption("TLS 1.3 handle", 3)},
 	{"resumeTicket12", resumeTicket12, oursAlone, serverSession, 1, fixed(4000), resumption("TLS 1.2 ticket", 5)},
 	{"resumeTicket13", resumeTicket13, oursAlone, serverSession, 1, fixed(4000), resumption("TLS 1.3 ticket", 5)},
+
+	{"dialWarmMemory", dialWarmMemory, oursAlone, serverSession, 1, fixed(1000),
+		[]row{{does: "CPU of a dial that resumes, over one with crypto/tls's cache", figure: overBase, unit: "us"}}},
+	{"dialWarmDirstore", dialWarmDirstore, oursAlone, serverSession, 1, fixed(1000),
+		[]row{{does: "CPU of a dial that resumes from a dirstore, over one from memory", figure: overBase, unit: "us", aim: 150}}},
 }
 
 // time1 is the row of a work whose time counts.
@@ -129,6 +139,10 @@ func duringFlush(part string) []row {
 
 func resumption(by string, aim float64) []row {
 	return []row{{does: "CPU of a handshake resumed by " + by + ", over crypto/tls alone", figure: overBase, unit: "us", aim: aim}}
+}
+
+func takeAndPut(peers string, aim float64) []row {
+	return []row{{does: "Get and Put of a client's session, among " + peers + ", by crypto/tls's cache", figure: byBase, unit: "ns", aim: aim}}
 }
 
 func fixed(ops int) func(int) int { return func(int) int { return ops } }
