@@ -54,9 +54,10 @@ type Config struct {
 	// duration no limit but Timeout.
 	MaxAge time.Duration
 
-	// ContextID is the session id context, at most 32 bytes: a session resumes
-	// only where it is the same. Give each service that shares keys or a store
-	// its own. (SSL_CTX_set_session_id_context)
+	// ContextID is the session id context, at most 32 bytes: a server resumes a
+	// session only where it is the same. Give each service that shares keys or a
+	// store its own. Clients go by other conditions: see ClientConfig and
+	// Partition. (SSL_CTX_set_session_id_context)
 	ContextID []byte
 
 	// AcceptContextIDs are session id contexts, each at most 32 bytes, whose
@@ -89,7 +90,8 @@ type Config struct {
 
 	// SessionsPerPeer is how many sessions clients keep of each server that they
 	// connect to, and Peers of how many servers: 0 means DefaultSessionsPerPeer
-	// and DefaultPeers. A negative SessionsPerPeer means none, as does CacheOff:
+	// and DefaultPeers. Sessions of TLS 1.3 and older ones count apart, and a
+	// ClientStore has limits of its own. A negative SessionsPerPeer means none, as does CacheOff:
 	// connections then offer what SetSession gave them, as in libssl.
 	SessionsPerPeer, Peers int
 

@@ -16,8 +16,12 @@ import (
 // which they were made: partition, client certificate, roots, protocols, and
 // whether the server is verified. So configurations of one Manager may share
 // them. Clones of the configuration do, as http.Transport's: crypto/tls checks
-// the server's name and chain against each before a session is offered, but
-// a clone with other Certificates needs a ClientConfig of its own.
+// the server's name and chain against each before a session is offered, but a
+// clone with other Certificates, another GetClientCertificate or another
+// VerifyPeerCertificate needs a ClientConfig of its own. Where
+// GetClientCertificate gives another certificate, a session that arrives
+// afterwards counts as of that one, though its connection may have shown the
+// one before: the other ways to connect tell them apart.
 //
 // crypto/tls does not tell a configuration whether a connection resumed.
 // Renewed sessions therefore count as descending from the oldest session of
@@ -28,7 +32,8 @@ func (m *Manager) ClientConfig(base *tls.Config) *tls.Config {
 
 // Client returns a connection on the client's side of nc. config is copied; its
 // ClientSessionCache is not used. It must have a ServerName or
-// InsecureSkipVerify.
+// InsecureSkipVerify; without a ServerName sessions are kept for the address of
+// the other end of nc, which through a proxy is not the server's.
 //
 // It offers a session of its own accord, if one is kept for the server's name
 // under the same conditions (see ClientConfig), and keeps what the server
