@@ -56,7 +56,7 @@ func (p *clientPeer) takeTo(c *clientSession, low, high uint16) bool {
 	if p.m.closed.Load() {
 		return false
 	}
-	now := p.m.now().Unix()
+	now := p.m.clock.unix()
 	return high >= tls.VersionTLS13 && p.takeOf(true, now, c) ||
 		low < tls.VersionTLS13 && p.takeOf(false, now, c)
 }

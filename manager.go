@@ -29,6 +29,7 @@ type Manager struct {
 	policies    *policies
 	scopes      *scopes
 	clients     *clientCache
+	clock       clock // of clients
 	handles     *handles
 	layout      layout
 	cache       *sessionCache
@@ -47,7 +48,7 @@ func New(config Config) (*Manager, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	clientTimeout := cmp.Or(config.Timeout, DefaultClientTimeout)
+	clientTimeout, time := cmp.Or(config.Timeout, DefaultClientTimeout), config.Time
 	config.populate()
 	if config.Tickets == nil {
 		ring, err := ticket.GenerateRing(ticket.RingConfig{Lifetime: config.Timeout, Time: config.Time})
@@ -64,7 +65,7 @@ func New(config Config) (*Manager, error) {
 	if m.scopes, err = newScopes(&config); err != nil {
 		return nil, err
 	}
-	m.clients = newClientCache(&config, clientTimeout)
+	m.clients, m.clock.now = newClientCache(&config, clientTimeout), time
 	if m.handles, err = newHandles(&config); err != nil {
 		return nil, err
 	}
