@@ -17,6 +17,9 @@ import (
 // handshakeLimit bounds the way to a server and the handshake with it, each.
 const handshakeLimit = 10 * time.Second
 
+// maxReconnect bounds the connections after the first: what became of each is kept.
+const maxReconnect = 1_000_000
+
 // connectReport is what connect --json prints.
 type connectReport struct {
 	Address     string            `json:"address"`
@@ -173,6 +176,8 @@ func (f *connectFlags) config(address string) (*tls.Config, error) {
 	switch {
 	case f.parallel == 0 || f.parallel > maxParallel:
 		return nil, usagef("--parallel %d is not between 1 and %d", f.parallel, maxParallel)
+	case f.reconnect > maxReconnect:
+		return nil, usagef("--reconnect %d is more than %d", f.reconnect, maxReconnect)
 	case f.sessIn != "" && (f.parallel > 1 || f.sessionDir != ""):
 		return nil, usagef("--sess-in gives the one session to offer, so neither --parallel nor --session-dir has a place beside it")
 	case f.keyFile != "" && f.sessionDir == "":

@@ -90,6 +90,7 @@ func TestConnectDirUsage(t *testing.T) {
 	}{
 		{[]string{"--parallel", "0"}, exitUsage, "--parallel"},
 		{[]string{"--parallel", "1001"}, exitUsage, "1000"},
+		{[]string{"--reconnect", "18446744073709551615"}, exitUsage, "1000000"},
 		{[]string{"--sess-in", "f", "--parallel", "2"}, exitUsage, "--sess-in"},
 		{[]string{"--sess-in", "f", "--session-dir", "d"}, exitUsage, "--sess-in"},
 		{[]string{"--key-file", "f"}, exitUsage, "--session-dir"},
