@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -551,6 +552,25 @@ func TestWaitSessionDeadline(t *testing.T) {
 	server.Write([]byte{'x'})
 	if n, err := client.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Errorf("Read after the deadline was lifted: %d, %v", n, err)
+	}
+}
+
+// TestWaitSessionLeavesOneRead: who asks again and again leaves one read behind,
+// not one for each time.
+func TestWaitSessionLeavesOneRead(t *testing.T) {
+	nc, ns := pipe(t)
+	client, server := noTickets(t, nc, ns, tls.VersionTLS13)
+	talk(t, client, server)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := runtime.NumGoroutine()
+	for range 100 {
+		if s, err := client.WaitSession(over); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%v, %v", s, err)
+		}
+	}
+	if left := runtime.NumGoroutine() - before; left > 1 {
+		t.Errorf("%d goroutines are left", left)
 	}
 }
 

@@ -63,8 +63,8 @@ type link struct {
 	closed   atomic.Bool // Close was called
 	shutdown atomic.Bool // close_notify was sent
 
-	read   sync.Mutex // one reader at a time: WaitSession may be it
-	unread []byte
+	reader chan struct{} // full while somebody reads: WaitSession may be it
+	unread []byte        // these two are the reader's
 	failed error
 }
 
@@ -81,7 +81,7 @@ func (m *Manager) Server(nc net.Conn, config *tls.Config) *Conn {
 
 // start begins a link over nc.
 func (c *Conn) start(nc net.Conn) {
-	l := &link{wire: &wire{Conn: nc}}
+	l := &link{wire: &wire{Conn: nc}, reader: make(chan struct{}, 1)}
 	if c.client {
 		config := c.config.Clone()
 		l.client = newClientHandshake(c.m, config, c.peer.connection(config))
@@ -418,8 +418,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	l := c.link.Load()
-	l.read.Lock()
-	defer l.read.Unlock()
+	l.reader <- struct{}{}
+	defer l.endRead()
 	if len(l.unread) > 0 || l.failed != nil {
 		n := copy(b, l.unread)
 		l.unread = l.unread[n:]
@@ -472,13 +472,30 @@ func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
 		case <-news:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case err := <-c.readAhead(l):
-			if arrived, _ := l.client.sentSession(); !arrived && err != nil {
+		case l.reader <- struct{}{}: // nobody else brings the session
+			if err := c.waitRead(ctx, l, news); err != nil {
 				return nil, err
 			}
 		}
 	}
 }
+
+// waitRead reads ahead until there are news or the read is over. The error says
+// why no other read can bring a session, or is ctx's.
+func (c *Conn) waitRead(ctx context.Context, l *link, news <-chan struct{}) error {
+	select {
+	case <-news:
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-c.readAhead(l):
+		if arrived, _ := l.client.sentSession(); !arrived {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *link) endRead() { <-l.reader }
 
 func (c *Conn) haveSession() (*Session, error) {
 	s := c.AcquireSession()
@@ -504,33 +521,24 @@ func (st *clientHandshake) sentSession() (bool, <-chan struct{}) {
 const aheadLimit = 1 << 20
 
 // readAhead reads once, in the background, for whoever reads next. The channel
-// tells when that read is over, or somebody else's, and why no other can bring
-// a session.
+// tells when that is over, and why no other read can bring a session. The caller
+// is l's reader, and is not any more.
 func (c *Conn) readAhead(l *link) <-chan error {
 	ended := make(chan error, 1)
-	if !l.read.TryLock() {
-		// Whoever reads will bring the session, or the end.
-		go func() {
-			l.read.Lock()
-			defer l.read.Unlock()
-			ended <- nil
-		}()
-		return ended
-	}
 	if l.failed != nil || len(l.unread) >= aheadLimit {
-		defer l.read.Unlock()
+		defer l.endRead()
 		ended <- fmt.Errorf("%w: %w", ErrNoSession, cmp.Or(l.failed, errAheadLimit))
 		return ended
 	}
 	go func() {
-		defer l.read.Unlock()
+		defer l.endRead()
 		ended <- c.readOnce(l)
 	}()
 	return ended
 }
 
 // readOnce keeps what a read gave. A deadline that has passed is for the reader
-// to set anew; any other error stays. The caller holds l.read.
+// to set anew; any other error stays. The caller is l's reader.
 func (c *Conn) readOnce(l *link) error {
 	buf := make([]byte, 16<<10)
 	n, err := l.tls.Read(buf)
