@@ -927,3 +927,66 @@ func TestReceiveAfterFree(t *testing.T) {
 		t.Errorf("the next connection: %v", shown)
 	}
 }
+
+// TestTicketsOfOneConnection: sessions that one connection brings are of one
+// line, so they end together.
+func TestTicketsOfOneConnection(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	c, err := manager(t, reprise.Config{}).Dial("tcp", s.addr, at(tls.VersionTLS13, s.client))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Free()
+	first := wait(t, c)
+	defer first.Free()
+	<-s.shown
+	reprise.Receive(c, s.ticket(c, 60))
+	if second := c.Session(); second == first || !second.SameLineage(first) {
+		t.Errorf("a second session: %v, of one line: %v", second != first, second.SameLineage(first))
+	}
+}
+
+// TestClientSpendsCached: a TLS 1.3 session that was offered of the client's own
+// accord leaves the cache, too, when the server declined it.
+func TestClientSpendsCached(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, w := range ways {
+		var gone removals
+		m := manager(t, reprise.Config{CacheMode: reprise.CacheClient, OnRemove: gone.note})
+		config := at(tls.VersionTLS13, s.client)
+		s.visit(w, m.Partition(""), s.addr, config)
+		s.m.FlushAll() // and the server knows its tickets no more
+		if shown := s.visit(w, m.Partition(""), s.addr, config); shown == reprise.Resumed || shown == reprise.NothingOffered {
+			t.Errorf("%s: %v", w.name, shown)
+		}
+		if got, want := gone.take(), []reprise.Cause{reprise.CauseTaken}; !slices.Equal(got, want) {
+			t.Errorf("%s: the cache let go %v, want %v", w.name, got, want)
+		}
+	}
+}
+
+// TestClearAfterFailure: a session that is kept no longer, for the handshake that
+// offered it failed, is not offered after Clear either.
+func TestClearAfterFailure(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	m := manager(t, reprise.Config{})
+	config := at(tls.VersionTLS12, s.client)
+	s.visit(ways[1], m.Partition(""), s.addr, config)
+	nc, ns := pipe(t)
+	ns.Close()
+	c := m.Client(nc, config)
+	defer c.Free()
+	if err := c.Handshake(); err == nil {
+		t.Fatal("a handshake with nobody succeeded")
+	}
+	next, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Clear(next), c.Handshake()); err != nil {
+		t.Fatal(err)
+	}
+	if shown := <-s.shown; shown != reprise.NothingOffered {
+		t.Error(shown)
+	}
+}

@@ -373,6 +373,78 @@ func TestClientStoreForgetsSet(t *testing.T) {
 	}
 }
 
+// TestClientStoreShared: of Managers that share a store each goes by its own
+// limits, whatever the one allowed that put a session, and though the store has
+// no clock. What is past them is forgotten.
+func TestClientStoreShared(t *testing.T) {
+	s := newShop(t, reprise.Config{Timeout: 7 * 24 * time.Hour, MaxAge: -1})
+	config, addr := s.lasting()
+	config.RootCAs = nil
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, w := range ways {
+			for _, c := range []struct {
+				what   string
+				config reprise.Config
+				after  time.Duration
+				want   bool
+			}{
+				{"at once", reprise.Config{}, 0, true},
+				{"the time went back", reprise.Config{}, -time.Hour, true},
+				{"within its timeout", reprise.Config{Timeout: 30 * time.Minute}, 29 * time.Minute, true},
+				{"after its timeout", reprise.Config{Timeout: 30 * time.Minute}, 31 * time.Minute, false},
+				{"after its age", reprise.Config{MaxAge: 30 * time.Minute}, 31 * time.Minute, false},
+				{"after the other's timeout", reprise.Config{Timeout: 7 * 24 * time.Hour}, 121 * time.Minute, false},
+			} {
+				name := fmt.Sprintf("%s, %s, %s", tls.VersionName(version), w.name, c.what)
+				clock, shelf := newClock(), new(shelf)
+				putting := manager(t, reprise.Config{Time: clock.time, ClientStore: shelf, Timeout: 2 * time.Hour})
+				s.visit(w, putting.Partition(""), addr, at(version, config))
+				before := shelf.kept()
+				clock.pass(c.after)
+				c.config.Time, c.config.ClientStore = clock.time, shelf
+				taking := manager(t, c.config)
+				if shown := s.visit(w, taking.Partition(""), addr, at(version, config)); shown == reprise.Resumed != c.want {
+					t.Errorf("%s: %v", name, shown)
+				}
+				for _, kept := range shelf.kept() {
+					if !c.want && bytes.Equal(kept.session, before[0].session) {
+						t.Errorf("%s: still in the store", name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestClientStoreOwner: a session from a store belongs to the Manager that took it.
+func TestClientStoreOwner(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	shelf := new(shelf)
+	config := at(tls.VersionTLS12, s.client)
+	config.RootCAs = nil
+	m, other := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()}), manager(t, reprise.Config{RootCAsPEM: s.ca.PEM()})
+	s.visit(ways[2], m.Partition(""), s.addr, config)
+	c, err := m.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Free()
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if shown := <-s.shown; shown != reprise.Resumed {
+		t.Fatal(shown)
+	}
+	d, err := other.Dial("tcp", s.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Free()
+	if err := d.SetSession(c.Session()); !errors.Is(err, reprise.ErrOtherManager) {
+		t.Errorf("SetSession with another Manager: %v", err)
+	}
+}
+
 // TestClientsClosed: a Manager that was closed keeps and offers nothing.
 func TestClientsClosed(t *testing.T) {
 	s := newShop(t, reprise.Config{})
