@@ -8,9 +8,6 @@ import (
 	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
-// storeBudget is what a handshake waits for a ClientStore at most.
-const storeBudget = time.Second
-
 // clientPeer is a server as a client knows it, with the sessions that are kept
 // for it: in memory, or in Config.ClientStore where its scope has a name there.
 type clientPeer struct {
@@ -71,7 +68,7 @@ func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
 }
 
 func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (clientSession, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
+	ctx, cancel := context.WithTimeout(context.Background(), p.m.config.StoreTimeout)
 	defer cancel()
 	for range p.m.config.SessionsPerPeer {
 		der, err := store.Take(ctx, name)
@@ -148,7 +145,7 @@ func (p *clientPeer) remember(c *clientSession) {
 func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
 	der, err := c.session.MarshalBinary()
 	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
+		ctx, cancel := context.WithTimeout(context.Background(), p.m.config.StoreTimeout)
 		defer cancel()
 		err = store.Put(ctx, name, der, time.Unix(c.expires, 0), c.once)
 		clear(der)
@@ -171,7 +168,7 @@ func (p *clientPeer) drop(c clientSession) {
 func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
 	der, err := s.MarshalBinary()
 	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), storeBudget)
+		ctx, cancel := context.WithTimeout(context.Background(), p.m.config.StoreTimeout)
 		defer cancel()
 		err = store.Forget(ctx, name, der)
 		clear(der)

@@ -307,6 +307,38 @@ func TestClientStoreFails(t *testing.T) {
 	}
 }
 
+// hung is a ClientStore that never answers.
+type hung struct{}
+
+func (hung) Put(ctx context.Context, _ string, _ []byte, _ time.Time, _ bool) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (hung) Take(ctx context.Context, _ string) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (hung) Forget(ctx context.Context, _ string, _ []byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestClientStoreHangs: a store that does not answer costs the time that it is
+// given, and the handshake goes on.
+func TestClientStoreHangs(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	for _, w := range ways {
+		m := manager(t, reprise.Config{ClientStore: hung{}, StoreTimeout: time.Millisecond, RootCAsPEM: s.ca.PEM()})
+		for range 2 {
+			if shown := s.visit(w, m.Partition(""), s.addr, s.client); shown != reprise.NothingOffered {
+				t.Errorf("%s: %v", w.name, shown)
+			}
+		}
+	}
+}
+
 // TestClientStoreForgetsBad: a session that turned out bad leaves the store,
 // and no other does.
 func TestClientStoreForgetsBad(t *testing.T) {

@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// DefaultStoreTimeout is how long a client waits for its ClientStore, where
+// Config.StoreTimeout says nothing.
+const DefaultStoreTimeout = time.Second
+
 // ClientStore keeps sessions of clients outside the process, so that they
 // outlive it and serve others: see store/dirstore. It must be safe for
 // concurrent use by any number of processes.

@@ -88,6 +88,10 @@ type Config struct {
 	// describe, and with functions that decide on certificates (see Partition).
 	ClientStore ClientStore
 
+	// StoreTimeout is how long a handshake, or a session that arrives, waits for
+	// ClientStore at most: 0 means DefaultStoreTimeout.
+	StoreTimeout time.Duration
+
 	// SessionsPerPeer is how many sessions clients keep of each server that they
 	// connect to, and Peers of how many servers: 0 means DefaultSessionsPerPeer
 	// and DefaultPeers. Sessions of TLS 1.3 and older ones count apart, and a
@@ -253,6 +257,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("reprise: Config.FlushEvery: %d is negative", c.FlushEvery)
 	case c.SingleUse && !c.NoTickets:
 		return errors.New("reprise: Config.SingleUse: a ticket can be copied: it wants NoTickets")
+	case c.StoreTimeout < 0:
+		return fmt.Errorf("reprise: Config.StoreTimeout: %v is negative", c.StoreTimeout)
 	case c.Peers < 0:
 		return fmt.Errorf("reprise: Config.Peers: %d is negative", c.Peers)
 	case c.HandleKey != nil && len(c.HandleKey) != handleKeyLen:
@@ -279,6 +285,9 @@ func (c *Config) populate() {
 	}
 	if c.SessionsPerPeer == 0 {
 		c.SessionsPerPeer = DefaultSessionsPerPeer
+	}
+	if c.StoreTimeout == 0 {
+		c.StoreTimeout = DefaultStoreTimeout
 	}
 	if c.Peers == 0 {
 		c.Peers = DefaultPeers

@@ -18,6 +18,9 @@ func TestConfigRefused(t *testing.T) {
 		"Timeout":      {Timeout: -time.Second},
 		"ContextID":    {ContextID: make([]byte, 33)},
 		"ClientCAsPEM": {ClientCAsPEM: []byte("no certificate")},
+		"RootCAsPEM":   {RootCAsPEM: []byte("no certificate")},
+		"Peers":        {Peers: -1},
+		"StoreTimeout": {StoreTimeout: -1},
 	} {
 		if _, err := reprise.New(c); err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("%s: %v, want an error that names it", field, err)

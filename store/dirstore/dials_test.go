@@ -6,16 +6,22 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/reprise-tls/reprise"
 	"github.com/reprise-tls/reprise/internal/testpki"
 	"github.com/reprise-tls/reprise/store/dirstore"
 )
+
+// patience is for a store on a machine that is busy.
+const patience = time.Minute
 
 // dials is how many connections a process makes at once.
 const dials = 64
@@ -36,7 +42,8 @@ func dialAll(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := reprise.New(reprise.Config{ClientStore: store, RootCAsPEM: roots})
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // of what became a full handshake
+	m, err := reprise.New(reprise.Config{ClientStore: store, StoreTimeout: patience, RootCAsPEM: roots, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -176,7 +177,7 @@ func (s *Store) Take(ctx context.Context, peer string) (session []byte, err erro
 		}
 		if n.once && !s.claim(shard, n.String()) {
 			clear(der)
-			return true, nil
+			return true, errGone
 		}
 		session = der
 		return false, nil
@@ -209,7 +210,8 @@ func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
 }
 
 // each calls f with the files of a peer, newest first, until it returns false or
-// an error.
+// an error. Where a file goes meanwhile, others are taking them from the newest
+// on: the rest comes in any order, for the two not to meet at every file.
 func (s *Store) each(ctx context.Context, p peerName, f func(shard *os.Root, n name) (more bool, err error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -226,11 +228,16 @@ func (s *Store) each(ctx context.Context, p peerName, f func(shard *os.Root, n n
 	if err != nil {
 		return err
 	}
-	for _, n := range slices.Backward(list) {
+	slices.Reverse(list)
+	for i, n := range list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if more, err := f(shard, n); err != nil || !more {
+		more, err := f(shard, n)
+		if errors.Is(err, errGone) {
+			rest := list[i+1:]
+			rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+		} else if err != nil || !more {
 			return err
 		}
 	}
@@ -289,7 +296,7 @@ func (s *Store) shard(dir string, create bool) (*os.Root, error) {
 
 // write makes a file that is there whole or not at all.
 func (s *Store) write(shard *os.Root, name string, content []byte) error {
-	tmp := leftover(temporary, s.now())
+	tmp := newTemporary(s.now())
 	if err := writeNew(shard, tmp, content, false); err != nil {
 		return err
 	}
@@ -342,14 +349,19 @@ func (s *Store) trim(shard *os.Root, p peerName) {
 	}
 }
 
-// read returns the session in a file; nil if it is not there any more or not
-// to be used, which is told and counted, and the file removed if it is damaged.
+// errGone: somebody was faster.
+var errGone = errors.New("dirstore: file is gone")
+
+// read returns the session in a file. The error is errGone if it is not there any
+// more; the session nil if it is not to be used, which is told and counted, and
+// the file removed if it is damaged.
 func (s *Store) read(shard *os.Root, n name) ([]byte, error) {
 	der, _, err := s.decode(shard, n)
 	switch {
 	case err == nil:
 		return der, nil
-	case errors.Is(err, fs.ErrNotExist): // somebody was faster
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errGone
 	case errors.Is(err, ErrSealed), errors.Is(err, ErrNotSealed):
 		s.stats.skipped.Add(1)
 		s.logger.Debug("session file passed over", "file", n.String(), "err", err)
@@ -374,23 +386,14 @@ func (s *Store) decode(shard *os.Root, n name) (session []byte, sealed bool, err
 	return s.codec.open(n.String(), content)
 }
 
-// claim makes a file the caller's alone and removes it: of all that try, one
-// succeeds. Of two that rename one file only the first finds it. Where a system
-// lets a rename that began before the first one go on with the file it had
-// opened, the first does not find what it has to remove.
+// claim removes a file, for the caller to have what was in it alone: of all that
+// try to remove it, one succeeds.
 func (s *Store) claim(shard *os.Root, name string) bool {
-	mine := leftover(claimed, s.now())
-	if err := shard.Rename(name, mine); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.logger.Warn("session file not taken", "file", name, "err", err)
-		}
-		return false
-	}
-	if err := shard.Remove(mine); err != nil {
+	err := shard.Remove(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.logger.Warn("session file not taken", "file", name, "err", err)
-		return false
 	}
-	return true
+	return err == nil
 }
 
 // putTime is the time to put a session under: later than that of every other

@@ -349,7 +349,7 @@ func TestOthersFilesStay(t *testing.T) {
 	file := entries(t, s)[0].File
 	shard, base := filepath.Split(file)
 	others := []string{
-		"id_ed25519", "tmp", "tmp-x", "tmp-0-0", "claim-" + strings.Repeat("0", 33), "zz", "3F", "..x",
+		"id_ed25519", "tmp", "tmp-x", "tmp-0-0", "tmp-" + strings.Repeat("0", 33), "zz", "3F", "..x",
 		shard + "x", shard + strings.ToUpper(base), shard + base + "x", shard + "salt",
 		shard + strings.Replace(base, "-once-", "-some-", 1), shard + "tmp-" + strings.Repeat("g", 16) + "-" + strings.Repeat("0", 16),
 	}
@@ -387,9 +387,8 @@ func TestLeftovers(t *testing.T) {
 	}
 	takes(t, s, peer, "session")
 	var left []string
-	for i, kind := range []string{"tmp", "claim", "tmp", "claim"} {
-		parent := map[bool]string{true: dir, false: filepath.Dir(file)}[i < 2]
-		left = append(left, filepath.Join(parent, fmt.Sprintf("%s-%016x-%016x", kind, c.now().UnixNano(), i)))
+	for i, parent := range []string{dir, filepath.Dir(file)} {
+		left = append(left, filepath.Join(parent, fmt.Sprintf("tmp-%016x-%016x", c.now().UnixNano(), i)))
 		if err := os.WriteFile(left[i], content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -405,7 +404,7 @@ func TestLeftovers(t *testing.T) {
 	for _, c2 := range []struct {
 		pass time.Duration
 		want int
-	}{{0, 4}, {10 * time.Minute, 4}, {-20 * time.Minute, 4}, {20*time.Minute + 1, 0}} {
+	}{{0, 2}, {10 * time.Minute, 2}, {-20 * time.Minute, 2}, {20*time.Minute + 1, 0}} {
 		c.advance(c2.pass)
 		if err := s.Prune(t.Context()); err != nil {
 			t.Fatal(err)

@@ -50,5 +50,5 @@
 // or damaged, which their checksum shows.
 //
 // Use a local file system. A network file system may tell two hosts that both
-// have renamed a file.
+// have removed a file.
 package dirstore

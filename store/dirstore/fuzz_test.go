@@ -11,14 +11,13 @@ func FuzzName(f *testing.F) {
 	good := newName(peerName{1, 2, 3}, 4, 5, true).String()
 	f.Add(good)
 	f.Add(newName(peerName{}, 0, 1<<62, false).String())
-	f.Add(leftover(claimed, 6))
 	f.Add(good[:len(good)-1] + "A")
 	f.Fuzz(func(t *testing.T, s string) {
 		n, ok := parseName(s)
 		if ok && (n.String() != s || n.put < 0 || n.expires < 0) {
 			t.Errorf("%q parses to %+v", s, n)
 		}
-		if made, stale := parseLeftover(s); stale && (ok || made < 0) {
+		if made, stale := parseTemporary(s); stale && (ok || made < 0) {
 			t.Errorf("%q is a session's file, or was made at %d", s, made)
 		}
 	})

@@ -105,27 +105,22 @@ func isShard(s string) bool {
 	return err == nil && len(s) == shardDigits && hex.EncodeToString(b) == s
 }
 
-// Kinds of files that are there for the time of a call, and stay where a process
-// is killed: KIND-TIME-RANDOM.
-const (
-	temporary = "tmp"   // being written
-	claimed   = "claim" // being taken
-)
+// temporary begins the name of a file that is being written, and stays where the
+// process is killed: tmp-TIME-RANDOM.
+const temporary = "tmp-"
 
-func leftover(kind string, now int64) string {
-	b := appendNumber([]byte(kind+"-"), uint64(now))
+func newTemporary(now int64) string {
+	b := appendNumber([]byte(temporary), uint64(now))
 	return string(appendNumber(append(b, '-'), random()))
 }
 
-// parseLeftover returns when a file of this kind was made.
-func parseLeftover(s string) (made int64, ok bool) {
-	part := strings.Split(s, "-")
-	if len(part) != 3 || part[0] != temporary && part[0] != claimed {
-		return 0, false
-	}
-	t, ok1 := parseNumber(part[1])
-	_, ok2 := parseNumber(part[2])
-	return int64(t), ok1 && ok2 && t <= math.MaxInt64
+// parseTemporary returns when a file that is being written was made.
+func parseTemporary(s string) (made int64, ok bool) {
+	rest, found := strings.CutPrefix(s, temporary)
+	when, tail, _ := strings.Cut(rest, "-")
+	t, ok1 := parseNumber(when)
+	_, ok2 := parseNumber(tail)
+	return int64(t), found && ok1 && ok2 && t <= math.MaxInt64
 }
 
 func appendNumber(b []byte, n uint64) []byte {

@@ -39,18 +39,16 @@ func TestNamesSort(t *testing.T) {
 	}
 }
 
-func TestLeftoverName(t *testing.T) {
-	for _, kind := range []string{temporary, claimed} {
-		s := leftover(kind, 7)
-		if made, ok := parseLeftover(s); !ok || made != 7 {
-			t.Errorf("%q was made at %d, %t", s, made, ok)
-		}
-		if s == leftover(kind, 7) {
-			t.Errorf("%q comes twice", s)
-		}
+func TestTemporaryName(t *testing.T) {
+	s := newTemporary(7)
+	if made, ok := parseTemporary(s); !ok || made != 7 {
+		t.Errorf("%q was made at %d, %t", s, made, ok)
 	}
-	for _, bad := range []string{"", "tmp", "tmp--", "x" + leftover(temporary, 1), leftover(temporary, 1) + "0", leftover(temporary, 1) + "-", "tmp-8000000000000000-0000000000000000"} {
-		if made, ok := parseLeftover(bad); ok {
+	if s == newTemporary(7) {
+		t.Errorf("%q comes twice", s)
+	}
+	for _, bad := range []string{"", "tmp", "tmp--", "x" + newTemporary(1), newTemporary(1) + "0", newTemporary(1) + "-", "tmp-8000000000000000-0000000000000000"} {
+		if made, ok := parseTemporary(bad); ok {
 			t.Errorf("%q was made at %d", bad, made)
 		}
 	}

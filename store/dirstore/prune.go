@@ -86,7 +86,7 @@ func (s *Store) pruneShard(dir string) (live []located, err error) {
 
 // pruneStale removes a file that a killed process left.
 func (s *Store) pruneStale(root *os.Root, entry string) {
-	made, ok := parseLeftover(entry)
+	made, ok := parseTemporary(entry)
 	if age := time.Duration(s.now() - made); ok && (age > staleAfter || age < -staleAfter) {
 		s.prune(root, entry)
 	}

@@ -50,7 +50,7 @@ func makeSalt(root *os.Root, now int64) error {
 	content := make([]byte, 1+saltSize)
 	content[0] = saltRevision
 	rand.Read(content[1:]) // never fails
-	tmp := leftover(temporary, now)
+	tmp := newTemporary(now)
 	if err := writeNew(root, tmp, content, true); err != nil {
 		return err
 	}
