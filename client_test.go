@@ -990,3 +990,34 @@ func TestClearAfterFailure(t *testing.T) {
 		t.Error(shown)
 	}
 }
+
+// TestSetSessionTooOld: what the caller sets ends with its line, too.
+func TestSetSessionTooOld(t *testing.T) {
+	s := newShop(t, reprise.Config{MaxAge: -1, Timeout: 7 * 24 * time.Hour})
+	config, addr := s.lasting()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		clock := newClock()
+		m := manager(t, reprise.Config{Time: clock.time, Timeout: 7 * 24 * time.Hour, MaxAge: time.Hour})
+		dial := func() *reprise.Conn {
+			c, err := m.Dial("tcp", addr, at(version, config))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Free)
+			return c
+		}
+		first := dial()
+		session := wait(t, first)
+		defer session.Free()
+		first.Close()
+		clock.pass(time.Hour + 2*time.Second)
+		c := dial()
+		if err := errors.Join(c.SetSession(session), c.Handshake()); err != nil {
+			t.Fatal(err)
+		}
+		if resumed, why := c.SessionReused(); resumed || why != reprise.TooOld {
+			t.Errorf("%s: resumed %v, %v", tls.VersionName(version), resumed, why)
+		}
+		c.Close()
+	}
+}

@@ -477,6 +477,55 @@ func TestClientStoreOwner(t *testing.T) {
 	}
 }
 
+// TestAttackClientStoreMixed: a TLS 1.3 session that a store has among those
+// which serve again is not offered: it would be again and again.
+func TestAttackClientStoreMixed(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	s.client.RootCAs = nil
+	for _, w := range ways {
+		shelf := new(shelf)
+		p := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()}).Partition("")
+		s.visit(w, p, s.addr, at(tls.VersionTLS12, s.client))
+		s.visit(w, p, s.addr, at(tls.VersionTLS13, s.client))
+		var once shelved
+		for peer, kept := range shelf.peers {
+			if kept[0].once {
+				once = kept[0]
+				delete(shelf.peers, peer)
+			}
+		}
+		once.once = false
+		for peer := range shelf.peers {
+			shelf.peers[peer] = []shelved{once}
+		}
+		if shown := s.visit(w, p, s.addr, s.client); shown != reprise.NothingOffered {
+			t.Errorf("%s: %v", w.name, shown)
+		}
+	}
+}
+
+// TestClientRenewalReplaces: in TLS 1.2 a session that the server renews makes
+// room for the new one, as in libssl.
+func TestClientRenewalReplaces(t *testing.T) {
+	r := newRig(t)
+	r.client.RootCAs = nil
+	shelf := new(shelf)
+	m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: r.ca.PEM()})
+	for i := range 3 { // crypto/tls's server renews every time
+		nc, ns := pipe(t)
+		c := m.Client(nc, at(tls.VersionTLS12, r.client))
+		talk(t, c, tls.Server(ns, r.server))
+		if resumed, why := c.SessionReused(); resumed != (i > 0) {
+			t.Errorf("connection %d: %v", i, why)
+		}
+		c.Close()
+		c.Free()
+		if n := len(shelf.kept()); n != 1 {
+			t.Errorf("after connection %d: %d sessions", i, n)
+		}
+	}
+}
+
 // TestClientsClosed: a Manager that was closed keeps and offers nothing.
 func TestClientsClosed(t *testing.T) {
 	s := newShop(t, reprise.Config{})
