@@ -333,8 +333,6 @@ func (st *clientHandshake) fail() {
 	taken := st.taken
 	st.received, st.choice = nil, nil
 	st.ids.end()
-	close(st.news)
-	st.news = make(chan struct{})
 	st.mu.Unlock()
 	if taken.session != nil && st.ids.id != nil {
 		st.peer.drop(taken) // crypto/tls may have kept the session to itself, and failed for that
