@@ -1021,3 +1021,19 @@ func TestSetSessionTooOld(t *testing.T) {
 		c.Close()
 	}
 }
+
+// TestClearReturnsLent: Clear gives back what the connection lent.
+func TestClearReturnsLent(t *testing.T) {
+	p := newPair(t, tls.VersionTLS12, reprise.Config{})
+	p.cm.Remove(p.session)
+	lent := p.client.Session()
+	before, _ := reprise.Held(lent)
+	p.client.Close()
+	nc, _ := pipe(t)
+	if err := errors.Join(p.client.SetSession(nil), p.client.Clear(nc)); err != nil {
+		t.Fatal(err)
+	}
+	if caller, library := reprise.Held(lent); caller != before || library != 0 {
+		t.Errorf("callers hold %d, held %d; the library holds %d", caller, before, library)
+	}
+}
