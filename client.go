@@ -78,7 +78,7 @@ func (st *clientHandshake) choose() (*tls.ClientSessionState, bool) {
 
 // offerSet offers what SetSession gave.
 func (st *clientHandshake) offerSet() (*tls.ClientSessionState, bool) {
-	if st.reason = st.m.mayOffer(st.offer, st.config); st.reason != Resumed {
+	if st.reason = st.m.mayOffer(st.offer, st.config, false); st.reason != Resumed {
 		return nil, false
 	}
 	cs, err := st.m.clientState(st.offer)
@@ -105,7 +105,7 @@ func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
 		cs, err := st.peer.offerable(&c)
 		if err != nil {
 			st.m.config.Logger.Warn("session not offered", "err", err)
-		} else if st.reason = st.m.mayOffer(c.session, st.config); st.reason == Resumed {
+		} else if st.reason = st.m.mayOffer(c.session, st.config, true); st.reason == Resumed {
 			st.offer, st.taken, st.offered = c.session, c, true
 			return cs, true
 		}
@@ -213,7 +213,7 @@ func (st *clientHandshake) made(s *Session, cs *tls.ClientSessionState) (callbac
 // keep keeps s, with a reference that it comes with. In TLS 1.2 it takes the
 // place of the session that it renews, as in libssl.
 func (st *clientHandshake) keep(s *Session, cs *tls.ClientSessionState) (callbacks func()) {
-	c := st.m.clientSession(s, st.state.PeerCertificates[0].NotAfter)
+	c := st.m.clientSession(s, st.state.PeerCertificates[0].NotAfter.Unix())
 	c.state = cs
 	replaced := st.taken
 	return func() {
@@ -366,7 +366,8 @@ func (st *clientHandshake) keeps() bool {
 }
 
 // mayOffer foresees crypto/tls, which keeps a session to itself without a word.
-func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
+// The scope of a session that was kept vouches for its name.
+func (m *Manager) mayOffer(s *Session, config *tls.Config, kept bool) Reason {
 	if !s.Resumable() || !s.HasTicket() && !m.offersByID(s, config) {
 		return NotResumable
 	}
@@ -374,8 +375,11 @@ func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
 	if low, high := versionRange(config); version < low || version > high {
 		return OtherVersion
 	}
-	if r := nameAndPeer(s, config); r != Resumed {
-		return r
+	if !kept && !goodForName(s, config) {
+		return OtherName
+	}
+	if !config.InsecureSkipVerify && !s.chained() {
+		return ChainIncomplete
 	}
 	if !s.HasTicket() {
 		if r := m.mayOfferID(s, config); r != Resumed {
@@ -398,27 +402,23 @@ func (m *Manager) mayOffer(s *Session, config *tls.Config) Reason {
 	return Resumed
 }
 
-func nameAndPeer(s *Session, config *tls.Config) Reason {
+func goodForName(s *Session, config *tls.Config) bool {
 	name := normalName(config.ServerName)
 	if host := s.Hostname(); host != "" && name != "" && host != name {
-		return OtherName
+		return false
 	}
 	if config.InsecureSkipVerify {
-		return Resumed
+		return true
 	}
 	leaf, err := s.PeerCertificate()
-	if err != nil || leaf == nil {
-		return ChainIncomplete
-	}
-	if leaf.VerifyHostname(config.ServerName) != nil {
-		return OtherName
-	}
+	return err != nil || leaf == nil || leaf.VerifyHostname(config.ServerName) == nil // else the chain is at fault
+}
+
+// chained reports whether there is a chain for crypto/tls to check.
+func (s *Session) chained() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.secrets.state) == 0 && len(s.rec.Verified) == 0 {
-		return ChainIncomplete
-	}
-	return Resumed
+	return s.f.Peer != nil && len(s.rec.Verified) > 0 || len(s.secrets.state) > 0
 }
 
 // versionRange is what a client offers.

@@ -103,21 +103,17 @@ func (p *clientPeer) stored(der []byte) (c clientSession, err error) {
 	}
 	s.start(libraryRef)
 	s.owner.Store(p.m)
-	leaf, err := s.PeerCertificate()
-	if err != nil || leaf == nil {
-		s.release()
-		return c, errUndecodable
-	}
-	return p.m.clientSession(s, leaf.NotAfter), nil
+	// The store held it no longer than its certificate is good, and crypto/tls looks again.
+	return p.m.clientSession(s, neverExpires), nil
 }
 
 // clientSession describes s, with a reference that it comes with.
-func (m *Manager) clientSession(s *Session, notAfter time.Time) clientSession {
+func (m *Manager) clientSession(s *Session, notAfter int64) clientSession {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	c := clientSession{session: s, once: s.f.Version == tls.VersionTLS13, born: s.born() / int64(time.Second)}
 	life := min(clientLifetime(&s.f), m.clients.timeout)
-	c.expires = min(addSeconds(s.f.Time, life), addSeconds(c.born, m.clients.maxAge), notAfter.Unix())
+	c.expires = min(addSeconds(s.f.Time, life), addSeconds(c.born, m.clients.maxAge), notAfter)
 	return c
 }
 
@@ -216,7 +212,7 @@ func (p *clientPeer) failed() {
 
 // unwatched makes a Session of what the server sent on a connection that nobody
 // watched. It comes with a reference.
-func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Session, notAfter time.Time, err error) {
+func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Session, notAfter int64, err error) {
 	ticket, ss, err := cs.ResumptionState()
 	if err != nil {
 		return nil, notAfter, err
@@ -233,5 +229,5 @@ func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Sessio
 		s.release()
 		return nil, notAfter, errNoPeer
 	}
-	return s, leaf.NotAfter, nil
+	return s, leaf.NotAfter.Unix(), nil
 }
