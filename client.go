@@ -203,7 +203,7 @@ func (st *clientHandshake) made(s *Session, cs *tls.ClientSessionState) (callbac
 	s.start(libraryRef)
 	st.attach(s)
 	callbacks = st.m.settle(s, st.m.config.CacheMode.client())
-	if st.peer == nil || st.manual || cs == nil && st.ids.outgrown() {
+	if st.peer == nil || st.manual || cs == nil && st.ids.outgrown() || s.ticketLen() > maxKeptTicket {
 		s.release()
 		return callbacks
 	}

@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/reprise-tls/reprise/internal/gotls"
 	"github.com/reprise-tls/reprise/internal/testpki"
 )
 
@@ -729,6 +730,38 @@ func (m *clientModel) check(t *rapid.T) {
 	for i, s := range m.sessions {
 		if _, library := s.refs.held(); library != held[s] {
 			t.Fatalf("session %d is held %d times, want %d", i, library, held[s])
+		}
+	}
+}
+
+// TestClientCacheZeroLifetime: a ticket that the server wants discarded at once
+// is, where nobody watches too, and whether it is made a Session of or not.
+func TestClientCacheZeroLifetime(t *testing.T) {
+	for _, config := range []Config{{}, {CacheMode: CacheClient}} {
+		d := newDialer(t, tls.VersionTLS13, config)
+		d.dial()
+		ticket, _ := d.store.Get("a.test")
+		for lifetime, want := range map[uint64]bool{0: false, 10: true} {
+			_, ss, err := ticket.ResumptionState()
+			if err != nil {
+				t.Fatal(err)
+			}
+			st, err := gotls.FromTLS(ss)
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.UseBy = st.CreatedAt + lifetime
+			if ss, err = st.TLS(); err != nil {
+				t.Fatal(err)
+			}
+			made, err := tls.NewResumptionState([]byte("ticket"), ss)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.store.Put("a.test", made)
+			if _, ok := d.store.Get("a.test"); ok != want {
+				t.Errorf("%v, lifetime %d: offered %v", config.CacheMode, lifetime, ok)
+			}
 		}
 	}
 }

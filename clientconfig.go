@@ -19,7 +19,7 @@ func (cc *configCache) peer(key string) clientPeer {
 // Get takes the newest session that is still good; in TLS 1.3 it is spent.
 func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 	p := cc.peer(key)
-	for {
+	for range cc.m.config.SessionsPerPeer { // a store may give again what it was to forget
 		var c clientSession
 		if !p.takeTo(&c, cc.low, cc.high) {
 			return nil, false
@@ -43,6 +43,7 @@ func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 			return cs, true
 		}
 	}
+	return nil, false
 }
 
 // Put keeps a session that the server sent, or drops the one that was offered
@@ -57,6 +58,9 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 	if err != nil {
 		cc.m.config.Logger.Warn("received session not kept", "err", err)
 		return
+	}
+	if c.expires <= c.born {
+		return // with a lifetime of zero (RFC 8446, section 4.6.1)
 	}
 	if store, _ := p.store(c.once); store == nil && !cc.m.config.CacheMode.client() {
 		p.remember(&c) // a Session of it is made when somebody wants one

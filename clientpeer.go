@@ -3,10 +3,23 @@ package reprise
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"time"
 
 	"github.com/reprise-tls/reprise/internal/gotls"
 )
+
+// maxKeptTicket is the longest ticket that clients keep, in bytes: a server
+// decides what it has in there, and whose memory it takes.
+const maxKeptTicket = 16 << 10
+
+var errLargeTicket = fmt.Errorf("reprise: ticket of more than %d bytes", maxKeptTicket)
+
+func (s *Session) ticketLen() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.f.Ticket)
+}
 
 // clientPeer is a server as a client knows it, with the sessions that are kept
 // for it: in memory, or in Config.ClientStore where its scope has a name there.
@@ -86,7 +99,8 @@ func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now i
 			return c, true
 		}
 		c.session.release()
-		if err := store.Forget(ctx, name, der); err != nil {
+		err = store.Forget(ctx, name, der)
+		if clear(der); err != nil {
 			p.m.config.Logger.Warn("client store: session not forgotten", "err", err)
 			return clientSession{}, false
 		}
@@ -98,10 +112,14 @@ func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now i
 // as memory: whoever writes there could as well have made up the secrets.
 func (p *clientPeer) stored(der []byte) (c clientSession, err error) {
 	s, rest, err := decode(der, p.m.now().Unix())
-	if err != nil || len(rest) > 0 {
+	if err != nil {
 		return c, errUndecodable
 	}
 	s.start(libraryRef)
+	if len(rest) > 0 {
+		s.release()
+		return c, errUndecodable
+	}
 	s.owner.Store(p.m)
 	// The store held it no longer than its certificate is good, and crypto/tls looks again.
 	return p.m.clientSession(s, neverExpires), nil
@@ -187,9 +205,12 @@ func (p *clientPeer) offerable(c *clientSession) (cs *tls.ClientSessionState, er
 
 // received describes what the server sent on a connection that nobody watched.
 func (p *clientPeer) received(cs *tls.ClientSessionState) (c clientSession, err error) {
-	_, ss, err := cs.ResumptionState()
+	ticket, ss, err := cs.ResumptionState()
 	if err != nil || ss == nil {
 		return c, errUndecodable
+	}
+	if len(ticket) > maxKeptTicket {
+		return c, errLargeTicket
 	}
 	times, err := gotls.TimesOf(ss)
 	if err != nil {

@@ -2,12 +2,14 @@ package reprise
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"slices"
 	"time"
 
@@ -81,6 +83,11 @@ type Config struct {
 	// configurations without RootCAs; a pool of exactly these certificates is
 	// known by its content, in any process that shares a ClientStore.
 	RootCAsPEM []byte
+
+	// DialContext connects for Dial and DialTLSContext: through a proxy, from an
+	// address, with a timeout. nil means that of a zero net.Dialer. It must be safe
+	// for concurrent use.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// ClientStore keeps the sessions of clients outside the process; nil means
 	// in memory. Sessions stay in memory where no other process could tell under
@@ -282,6 +289,9 @@ func (c *Config) populate() {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = math.MaxInt64
+	}
+	if c.DialContext == nil {
+		c.DialContext = new(net.Dialer).DialContext
 	}
 	if c.SessionsPerPeer == 0 {
 		c.SessionsPerPeer = DefaultSessionsPerPeer

@@ -152,7 +152,7 @@ func (p Partition) DialContext(ctx context.Context, network, addr string, config
 		c.ServerName = host
 	}
 	peer := p.peer(config, normalName(c.ServerName)+"\x00"+port)
-	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, addr) }
+	dial := func(ctx context.Context) (net.Conn, error) { return p.m.config.DialContext(ctx, network, addr) }
 	nc, err := dial(ctx)
 	if err != nil {
 		return nil, err

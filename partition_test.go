@@ -693,3 +693,39 @@ func TestTransport(t *testing.T) {
 		}
 	}
 }
+
+// TestClientLargeTickets: what a server can make a client keep is bounded.
+func TestClientLargeTickets(t *testing.T) {
+	for size, want := range map[int]reprise.Reason{15 << 10: reprise.Resumed, 17 << 10: reprise.NothingOffered} {
+		s := newShop(t, reprise.Config{OnSeal: func(s *reprise.Session) { s.SetTicketAppData(make([]byte, size)) }})
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			for _, w := range ways {
+				p := manager(t, reprise.Config{}).Partition("")
+				s.visit(w, p, s.addr, at(version, s.client))
+				if shown := s.visit(w, p, s.addr, at(version, s.client)); shown != want {
+					t.Errorf("%s, %s, %d bytes: %v", tls.VersionName(version), w.name, size, shown)
+				}
+			}
+		}
+	}
+}
+
+// TestClientDialContext: the application may say how to connect.
+func TestClientDialContext(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	var asked []string
+	m := manager(t, reprise.Config{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		asked = append(asked, network+" "+addr)
+		return new(net.Dialer).DialContext(ctx, "tcp", s.addr)
+	}})
+	for _, w := range ways[2:] {
+		for n := range 2 {
+			if shown := s.visit(w, m.Partition(w.name), "a.test:443", s.client); shown == reprise.Resumed != (n > 0) {
+				t.Errorf("%s: visit %d: %v", w.name, n, shown)
+			}
+		}
+	}
+	if len(asked) != 4 || asked[0] != "tcp a.test:443" || asked[3] != "tcp a.test:443" {
+		t.Errorf("asked for %q", asked)
+	}
+}

@@ -129,7 +129,7 @@ func TestPolicyPoolByContent(t *testing.T) {
 	}
 }
 
-// TestPolicyPoolsBounded: of thousands of pools the latest are remembered; the
+// TestPolicyPoolsBounded: of thousands of pools those used last are remembered; the
 // sessions of one that was forgotten do not resume, and nothing else happens.
 func TestPolicyPoolsBounded(t *testing.T) {
 	r := mutualRig(t)
@@ -146,7 +146,7 @@ func TestPolicyPoolsBounded(t *testing.T) {
 	if reused, why := r.offer(sm, cm, r.server, r.client, session); !reused {
 		t.Errorf("after 255 others: %q", why)
 	}
-	use(1)
+	use(256) // since it was used
 	if reused, why := r.offer(sm, cm, r.server, r.client, session); reused || why != reprise.OtherPolicy {
 		t.Errorf("after 256 others: resumed %v, %q", reused, why)
 	}

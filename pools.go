@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// maxLabels bounds the values remembered; with more, the oldest is forgotten
-// and what goes by its label does not resume.
+// maxLabels bounds the values remembered; with more, the one that was used
+// longest ago is forgotten and what goes by its label does not resume.
 const maxLabels = 256
 
 // labels gives values that nothing else can name, such as certificate pools,
@@ -37,8 +37,9 @@ type labelled[T any] struct {
 func (l *labels[T]) of(v T) (kept T, label []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range l.seen {
-		if l.same(s.value, v) {
+	for i, s := range l.seen {
+		if l.same(s.value, v) { // the last used is the last to be forgotten
+			l.seen = append(slices.Delete(l.seen, i, i+1), s)
 			return s.value, s.label
 		}
 	}
