@@ -65,10 +65,9 @@ func decode(der []byte, now int64) (s *Session, rest []byte, err error) {
 	})
 	s, x.c.rec = &x.s, noRecord
 	s.content = &x.c
-	if rest, err = s.f.Decode(der, now); err != nil {
+	if rest, err = s.f.DecodeCopy(der, now); err != nil {
 		return nil, nil, err
 	}
-	s.f.Own()
 	if data := s.f.TicketAppData; data != nil {
 		s.f.TicketAppData = nil
 		rec, err := appdata.Parse(data) // whose slices it shares
