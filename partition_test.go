@@ -655,15 +655,22 @@ func TestTransport(t *testing.T) {
 	}
 	go web.ServeTLS(l, "", "")
 	t.Cleanup(func() { web.Close() })
-	for _, h2 := range []bool{false, true} {
+	for n := range 4 {
+		h2, byConfig := n%2 == 1, n/2 == 1
 		config := s.client.Clone()
 		config.ServerName = ""
 		if h2 {
 			config.NextProtos = []string{"h2", "http/1.1"}
 		}
 		m := manager(t, reprise.Config{})
+		dial, kept := m.DialTLSContext(config), m.ClientConfig(config)
 		get := func() string {
-			tr := &http.Transport{DialTLSContext: m.DialTLSContext(config), ForceAttemptHTTP2: h2}
+			tr := &http.Transport{ForceAttemptHTTP2: h2}
+			if byConfig {
+				tr.TLSClientConfig = kept
+			} else {
+				tr.DialTLSContext = dial
+			}
 			defer tr.CloseIdleConnections()
 			response, err := (&http.Client{Transport: tr}).Get("https://" + l.Addr().String())
 			if err != nil {
