@@ -667,7 +667,7 @@ func TestTransport(t *testing.T) {
 		get := func() string {
 			tr := &http.Transport{ForceAttemptHTTP2: h2}
 			if byConfig {
-				tr.TLSClientConfig = kept
+				tr.TLSClientConfig = kept.Clone() // a transport changes its own
 			} else {
 				tr.DialTLSContext = dial
 			}
