@@ -54,6 +54,9 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 		p.failed()
 		return
 	}
+	if cc.scope.identity.current() != 0 {
+		return // of this certificate or one before: nobody tells which its connection showed
+	}
 	c, err := p.received(cs)
 	if err != nil {
 		cc.m.config.Logger.Warn("received session not kept", "err", err)

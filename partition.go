@@ -18,10 +18,10 @@ import (
 // them. Clones of the configuration do, as http.Transport's: crypto/tls checks
 // the server's name and chain against each before a session is offered, but a
 // clone with other Certificates, another GetClientCertificate or another
-// VerifyPeerCertificate needs a ClientConfig of its own. Where
-// GetClientCertificate gives another certificate, a session that arrives
-// afterwards counts as of that one, though its connection may have shown the
-// one before: the other ways to connect tell them apart.
+// VerifyPeerCertificate needs a ClientConfig of its own. Once
+// GetClientCertificate has given another certificate nothing more is kept:
+// nobody tells which of them the connection of a session has shown. The other
+// ways to connect tell them apart, and in a named Partition it does not matter.
 //
 // crypto/tls does not tell a configuration whether a connection resumed.
 // Renewed sessions therefore count as descending from the oldest session of
