@@ -80,32 +80,37 @@ func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
 	return p.m.clients.take(&key, now, c)
 }
 
-func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (clientSession, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), p.m.config.StoreTimeout)
-	defer cancel()
-	for range p.m.config.SessionsPerPeer {
-		der, err := store.Take(ctx, name)
-		if err != nil {
-			p.m.config.Logger.Warn("client store: session not taken", "err", err)
-			return clientSession{}, false
+func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (c clientSession, ok bool) {
+	err := p.m.askStore(func(ctx context.Context) error {
+		for range p.m.config.SessionsPerPeer { // it may give again what it was to forget
+			der, err := store.Take(ctx, name)
+			if err != nil || der == nil {
+				return err
+			}
+			if c, ok = p.usable(der, once, now); ok {
+				return nil
+			}
+			err = store.Forget(ctx, name, der)
+			if clear(der); err != nil {
+				return err
+			}
 		}
-		if der == nil {
-			return clientSession{}, false
-		}
-		c, err := p.stored(der)
-		if err == nil && c.once == once && c.good(now) {
-			clear(der)
-			p.m.clients.offer(p.key(once), &c)
-			return c, true
-		}
+		return nil
+	})
+	p.m.storeFailed("session not taken", err)
+	return c, ok
+}
+
+// usable makes a session of what a store gave, if it is good.
+func (p *clientPeer) usable(der []byte, once bool, now int64) (c clientSession, ok bool) {
+	c, err := p.stored(der)
+	if err != nil || c.once != once || !c.good(now) {
 		c.session.release()
-		err = store.Forget(ctx, name, der)
-		if clear(der); err != nil {
-			p.m.config.Logger.Warn("client store: session not forgotten", "err", err)
-			return clientSession{}, false
-		}
+		return clientSession{}, false
 	}
-	return clientSession{}, false
+	clear(der)
+	p.m.clients.offer(p.key(once), &c)
+	return c, true
 }
 
 // stored makes a session of what a store kept. What is in the store is as good
@@ -157,16 +162,14 @@ func (p *clientPeer) remember(c *clientSession) {
 }
 
 func (p *clientPeer) put(store ClientStore, name string, c clientSession) {
-	der, err := c.session.MarshalBinary()
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), p.m.config.StoreTimeout)
-		defer cancel()
-		err = store.Put(ctx, name, der, time.Unix(c.expires, 0), c.once)
-		clear(der)
-	}
-	if err != nil {
-		p.m.config.Logger.Warn("client store: session not kept", "session", c.session, "err", err)
-	}
+	p.m.storeFailed("session not kept", p.m.askStore(func(ctx context.Context) error {
+		der, err := c.session.MarshalBinary()
+		if err != nil {
+			return err
+		}
+		defer clear(der)
+		return store.Put(ctx, name, der, time.Unix(c.expires, 0), c.once)
+	}))
 }
 
 // drop keeps a session no longer: it turned out bad, was replaced, or is
@@ -180,16 +183,14 @@ func (p *clientPeer) drop(c clientSession) {
 }
 
 func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
-	der, err := s.MarshalBinary()
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), p.m.config.StoreTimeout)
-		defer cancel()
-		err = store.Forget(ctx, name, der)
-		clear(der)
-	}
-	if err != nil {
-		p.m.config.Logger.Warn("client store: session not forgotten", "session", s, "err", err)
-	}
+	p.m.storeFailed("session not forgotten", p.m.askStore(func(ctx context.Context) error {
+		der, err := s.MarshalBinary()
+		if err != nil {
+			return err
+		}
+		defer clear(der)
+		return store.Forget(ctx, name, der)
+	}))
 }
 
 // offerable returns c as crypto/tls takes it, and sees to it that c has its

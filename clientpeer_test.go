@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -307,33 +308,39 @@ func TestClientStoreFails(t *testing.T) {
 	}
 }
 
-// hung is a ClientStore that never answers.
-type hung struct{}
+// hung is a ClientStore that does not answer. It counts how often it is asked.
+type hung struct{ asked atomic.Int32 }
 
-func (hung) Put(ctx context.Context, _ string, _ []byte, _ time.Time, _ bool) error {
+func (h *hung) wait(ctx context.Context) error {
+	h.asked.Add(1)
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-func (hung) Take(ctx context.Context, _ string) ([]byte, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
+func (h *hung) Put(ctx context.Context, _ string, _ []byte, _ time.Time, _ bool) error {
+	return h.wait(ctx)
 }
-
-func (hung) Forget(ctx context.Context, _ string, _ []byte) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
+func (h *hung) Take(ctx context.Context, _ string) ([]byte, error)   { return nil, h.wait(ctx) }
+func (h *hung) Forget(ctx context.Context, _ string, _ []byte) error { return h.wait(ctx) }
 
 // TestClientStoreHangs: a store that does not answer costs the time that it is
-// given, and the handshake goes on.
+// given once, then nothing for a while, and handshakes go on.
 func TestClientStoreHangs(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, w := range ways {
-		m := manager(t, reprise.Config{ClientStore: hung{}, StoreTimeout: time.Millisecond, RootCAsPEM: s.ca.PEM()})
-		for range 2 {
+		clock, store := newClock(), new(hung)
+		m := manager(t, reprise.Config{
+			ClientStore: store, StoreTimeout: time.Millisecond, RootCAsPEM: s.ca.PEM(), Time: clock.time,
+		})
+		for n, want := range []int32{1, 1, 1, 2, 2} {
+			if n == 3 {
+				clock.pass(10 * time.Second)
+			}
 			if shown := s.visit(w, m.Partition(""), s.addr, s.client); shown != reprise.NothingOffered {
 				t.Errorf("%s: %v", w.name, shown)
+			}
+			if asked := store.asked.Load(); asked != want {
+				t.Errorf("%s: visit %d: asked %d times, want %d", w.name, n, asked, want)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package reprise
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -20,7 +21,8 @@ const DefaultStoreTimeout = time.Second
 // change it.
 //
 // An error is logged and otherwise ignored: it costs a full handshake. A store
-// should return when ctx is done.
+// must return when ctx is done; one that did not answer until then is not asked
+// again for ten seconds.
 type ClientStore interface {
 	// Put keeps a session of peer until it expires. One that is kept with once
 	// is for a single Take.
@@ -34,4 +36,36 @@ type ClientStore interface {
 	// Forget removes a session of peer, with the bytes that it was put with, if
 	// it is still there: it turned out bad. nil removes all sessions of peer.
 	Forget(ctx context.Context, peer string, session []byte) error
+}
+
+// storePause is for how many seconds a store is left alone that did not answer
+// in time: handshakes would else wait for it one after the other.
+const storePause = 10
+
+var errStorePaused = errors.New("reprise: the store did not answer in time a while ago")
+
+// askStore calls ask within Config.StoreTimeout, unless the store is left alone.
+func (m *Manager) askStore(ask func(context.Context) error) error {
+	now := m.clock.unix()
+	if now < m.storeUp.Load() {
+		return errStorePaused
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.config.StoreTimeout)
+	defer cancel()
+	err := ask(ctx)
+	if ctx.Err() != nil {
+		m.storeUp.Store(now + storePause)
+	}
+	return err
+}
+
+// storeFailed logs what became of a session, once for each time that the store
+// is left alone.
+func (m *Manager) storeFailed(what string, err error) {
+	switch {
+	case errors.Is(err, errStorePaused):
+		m.config.Logger.Debug("client store: "+what, "err", err)
+	case err != nil:
+		m.config.Logger.Warn("client store: "+what, "err", err)
+	}
 }

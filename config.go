@@ -96,7 +96,8 @@ type Config struct {
 	ClientStore ClientStore
 
 	// StoreTimeout is how long a handshake, or a session that arrives, waits for
-	// ClientStore at most: 0 means DefaultStoreTimeout.
+	// ClientStore at most: 0 means DefaultStoreTimeout. A store that took longer
+	// is left alone for ten seconds.
 	StoreTimeout time.Duration
 
 	// SessionsPerPeer is how many sessions clients keep of each server that they

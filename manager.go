@@ -29,7 +29,8 @@ type Manager struct {
 	policies    *policies
 	scopes      *scopes
 	clients     *clientCache
-	clock       clock // of clients
+	clock       clock        // of clients
+	storeUp     atomic.Int64 // the second from which the ClientStore is asked
 	handles     *handles
 	layout      layout
 	cache       *sessionCache
