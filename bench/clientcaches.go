@@ -14,8 +14,8 @@ import (
 
 func clientCache64(m *meter) error           { return m.clientCache(64) }
 func clientCache64Threads2(m *meter) error   { return m.clientCache(64) }
-func clientCache100k(m *meter) error         { return m.clientCache(100_000) }
-func clientCache100kThreads2(m *meter) error { return m.clientCache(100_000) }
+func clientCache100k(m *meter) error         { return m.clientCache(min(100_000, m.size)) }
+func clientCache100kThreads2(m *meter) error { return m.clientCache(min(100_000, m.size)) }
 
 // clientCacheBlocks is how often the two take turns: what else the machine does
 // meets both.
