@@ -112,6 +112,7 @@ func (p clientPolicy) client(base *tls.Config) *tls.Config {
 // TestAttackOtherPolicy takes a session of each client-certificate policy to
 // each other one: STEK confusion, CVE-2025-23419, CVE-2025-68121.
 func TestAttackOtherPolicy(t *testing.T) {
+	t.Parallel()
 	policies := clientPolicies(t)
 	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
 		for _, hook := range []bool{false, true} {
@@ -147,6 +148,7 @@ func TestAttackOtherPolicy(t *testing.T) {
 // TestAttackOtherNameOrContext takes a session of each name and context to
 // each other one, with and without client certificates.
 func TestAttackOtherNameOrContext(t *testing.T) {
+	t.Parallel()
 	type place struct{ name, context string }
 	var places []place
 	for _, name := range []string{"a.test", "b.test", ""} {
@@ -965,6 +967,7 @@ func (l *lockedBuffer) String() string {
 // TestAttackFlippedBits: whatever bit of a ticket or handle is flipped, the
 // handshake is a full one that succeeds.
 func TestAttackFlippedBits(t *testing.T) {
+	t.Parallel()
 	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
 		r := newRig(t)
 		sm, cm := manager(t, reprise.Config{NoTickets: noTickets}), manager(t, reprise.Config{})

@@ -51,6 +51,7 @@ func (s *shop) lasting() (config *tls.Config, addr string) {
 // hour makes a full handshake at the latest MaxAge after the one before, on
 // every way, and a server that renews for ever cannot change that.
 func TestClientLineEnds(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, reprise.Config{MaxAge: -1, Timeout: 7 * 24 * time.Hour})
 	config, addr := s.lasting()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -192,6 +192,7 @@ func checkSafe(t *testing.T, f sourceFile) {
 // TestFiles proves that names say what is inside, that a test stands beside
 // what it tests, and that no file knows the machine it was written on.
 func TestFiles(t *testing.T) {
+	t.Parallel()
 	for _, name := range moduleFiles(t) {
 		base := path.Base(name)
 		stem, _, _ := strings.Cut(strings.TrimSuffix(base, "_test.go"), ".")

@@ -36,6 +36,7 @@ var goName = regexp.MustCompile("`([^`]*)`")
 // TestParityFunctions: every row is about one function, has a state, and names
 // things that exist.
 func TestParityFunctions(t *testing.T) {
+	t.Parallel()
 	api := publicNames(t)
 	seen := make(map[string]bool)
 	for _, row := range parityTable(t, "Function") {
@@ -75,6 +76,7 @@ func TestParityFunctions(t *testing.T) {
 // TestParityComplete: what says of itself which function it stands for has its
 // row, and the row names it.
 func TestParityComplete(t *testing.T) {
+	t.Parallel()
 	rows := make(map[string]string)
 	for _, row := range parityTable(t, "Function") {
 		rows[strings.Trim(row["Function"], "`")] = row["Go"]
@@ -104,6 +106,7 @@ func functionsOf(doc string) (functions []string) {
 
 // TestParityWords: every reason and every cause is explained.
 func TestParityWords(t *testing.T) {
+	t.Parallel()
 	text := parityDocument(t)
 	for _, name := range constantsOf(t, "Reason", "Cause") {
 		if !strings.Contains(text, "`"+name+"`") {

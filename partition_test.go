@@ -134,6 +134,7 @@ func TestClientsResume(t *testing.T) {
 // set, client certificate, verification mode, protocol list, partition or port
 // than it was made under, and is still there for the one it was made under.
 func TestAttackClientScopes(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, reprise.Config{})
 	moved := s.open(s.server)
 	me, you := s.ca.Leaf(t, "me"), s.ca.Leaf(t, "you")

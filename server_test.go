@@ -352,6 +352,7 @@ func TestCacheBytes(t *testing.T) {
 // within the session's time resumes, whichever key its ticket is under; who
 // comes later, or after a clock that jumps too far, gets a full handshake.
 func TestRotations(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	for _, version := range later {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
