@@ -47,8 +47,9 @@ func TestClientsDocumentFetch(t *testing.T) {
 	t.Cleanup(func() { srv.Close() })
 	out := run(t, "", documented(t, "clients.md", "fetch"), "https://"+l.Addr().String(), ca.file)
 	full, resumed := strings.Count(out, ": HTTP/2.0, resumed false\n"), strings.Count(out, ": HTTP/2.0, resumed true\n")
-	// Each connection brings one session, and four are made at a time.
-	if full < 1 || full > 4 || full+resumed != 12 || !strings.HasPrefix(out, "round 0: HTTP/2.0, resumed false\n") {
+	// How many find a session is for the scheduler: over HTTP/2 a request may take
+	// another's connection while its own is made.
+	if full < 1 || resumed < 4 || full+resumed != 12 || !strings.HasPrefix(out, "round 0: HTTP/2.0, resumed false\n") {
 		t.Errorf("%d full handshakes and %d resumptions:\n%s", full, resumed, out)
 	}
 }
