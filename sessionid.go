@@ -13,7 +13,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/hello"
 )
 
@@ -184,15 +183,7 @@ func (x *sessionIDs) session(m *Manager, cs *tls.ConnectionState, o *origin) *Se
 	if h.ExtendedMasterSecret {
 		s.f.Flags |= flagEMS
 	}
-	var chains appdata.Record
-	for _, chain := range cs.VerifiedChains {
-		var raw [][]byte
-		for _, c := range chain[1:] {
-			raw = append(raw, c.Raw)
-		}
-		chains.Verified = append(chains.Verified, raw)
-	}
-	s.rec.Verified = cloneRecord(&chains).Verified
+	s.rec.Verified = withoutLeaf(cs.VerifiedChains)
 	s.rec.OCSP, s.rec.SCTs = slices.Clone(cs.OCSPResponse), cloneList(cs.SignedCertificateTimestamps)
 	s.byHandle = true
 	return s

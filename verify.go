@@ -26,18 +26,23 @@ func (s *Session) verifyPeer(opts x509.VerifyOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.change().rec.Verified = nil
+	s.change().rec.Verified = withoutLeaf(chains)
+	if err != nil {
+		return fmt.Errorf("reprise: peer of session %s: %w", s.fingerprint(), err)
+	}
+	return nil
+}
+
+// withoutLeaf returns verified chains as a record keeps them, in memory of their own.
+func withoutLeaf(chains [][]*x509.Certificate) (verified [][][]byte) {
 	for _, chain := range chains {
 		var raw [][]byte
 		for _, c := range chain[1:] {
 			raw = append(raw, slices.Clone(c.Raw))
 		}
-		s.rec.Verified = append(s.rec.Verified, raw)
+		verified = append(verified, raw)
 	}
-	if err != nil {
-		return fmt.Errorf("reprise: peer of session %s: %w", s.fingerprint(), err)
-	}
-	return nil
+	return verified
 }
 
 // forgetVerified drops the chains that a file claims, where nobody verifies
