@@ -49,6 +49,7 @@ type clientShard struct {
 type peerKey struct {
 	scope      [16]byte
 	generation uint32 // of the scope's identity
+	once       bool   // sessions that serve once, of TLS 1.3
 	peer       string
 }
 

@@ -37,11 +37,7 @@ func (m *Manager) keepsClients() bool {
 // key is where the peer's sessions are in memory, those of TLS 1.3, which serve
 // once, apart from older ones: a connection may speak the one or the other.
 func (p *clientPeer) key(once bool) peerKey {
-	return peerKey{scope: p.scope.id, generation: p.generation(once), peer: p.name}
-}
-
-func (p *clientPeer) generation(once bool) uint32 {
-	return p.scope.identity.current()<<1 | uint32(flag(1, once))
+	return peerKey{scope: p.scope.id, generation: p.scope.identity.current(), once: once, peer: p.name}
 }
 
 // store returns the store and the same place in it, nil if the peer's sessions
