@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-
-	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // clientHandshake is the state of one handshake of a Conn on the client's
@@ -170,7 +168,7 @@ func (st *clientHandshake) tell() {
 func (st *clientHandshake) receive(cs *tls.ClientSessionState) (callbacks func()) {
 	callbacks = func() {}
 	ticket, state, err := cs.ResumptionState()
-	if err != nil || state == nil || withdrawn(state) {
+	if err != nil || state == nil || st.withdrawn(state) {
 		return callbacks
 	}
 	if st.resumed && slices.Equal(ticket, st.offer.Ticket()) {
@@ -192,8 +190,8 @@ func (st *clientHandshake) receive(cs *tls.ClientSessionState) (callbacks func()
 
 // withdrawn reports whether a TLS 1.3 session came with a lifetime of zero: to
 // be discarded at once (RFC 8446, section 4.6.1).
-func withdrawn(state *tls.SessionState) bool {
-	t, err := gotls.TimesOf(state)
+func (st *clientHandshake) withdrawn(state *tls.SessionState) bool {
+	t, err := st.m.clients.times.Times(state)
 	return err == nil && t.Version == tls.VersionTLS13 && t.UseBy <= t.CreatedAt
 }
 

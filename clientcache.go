@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // Defaults of what clients keep.
@@ -27,6 +29,7 @@ type clientCache struct {
 	timeout int64 // seconds, of a session
 	maxAge  int64 // seconds, of a line of sessions
 	seed    maphash.Seed
+	times   gotls.TimeReader
 	_       [cacheLine]byte
 	count   atomic.Int64 // peers in all shards
 	_       [cacheLine]byte
@@ -51,6 +54,11 @@ type peerKey struct {
 	generation uint32 // of the scope's identity
 	once       bool   // sessions that serve once, of TLS 1.3
 	peer       string
+}
+
+// scoped reports whether k is of the same scope as other, whatever their peers.
+func (k *peerKey) scoped(other *peerKey) bool {
+	return k.scope == other.scope && k.generation == other.generation && k.once == other.once
 }
 
 // peerSessions are the sessions of one peer, in two cache lines where there is
@@ -83,7 +91,7 @@ type clientSession struct {
 
 func newClientCache(c *Config, timeout time.Duration) *clientCache {
 	return &clientCache{
-		perPeer: c.SessionsPerPeer, peers: int64(c.Peers), seed: maphash.MakeSeed(),
+		perPeer: c.SessionsPerPeer, peers: int64(c.Peers), seed: maphash.MakeSeed(), times: gotls.NewTimeReader(),
 		timeout: int64(timeout / time.Second), maxAge: int64(c.MaxAge / time.Second),
 	}
 }
@@ -167,9 +175,10 @@ func (cc *clientCache) take(key *peerKey, now int64, c *clientSession) bool {
 	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	p := s.find(hash, key)
-	return p != nil && p.take(now, c)
+	ok := p != nil && p.take(now, c)
+	s.mu.Unlock()
+	return ok
 }
 
 func (p *peerSessions) take(now int64, c *clientSession) bool {
@@ -228,13 +237,17 @@ func (p *peerSessions) add(c *clientSession, most int) (kept *clientSession, dro
 			return nil, c.session
 		}
 	}
-	n := len(p.sessions)
-	if n == most {
+	if len(p.sessions) == most {
 		dropped = p.sessions[0].session
-		n = copy(p.sessions, p.sessions[1:])
+		p.sessions = slices.Delete(p.sessions, 0, 1)
 	}
-	p.sessions = append(p.sessions[:n], *c)
-	return &p.sessions[n], dropped
+	p.sessions = append(p.sessions, clientSession{})
+	kept = &p.sessions[len(p.sessions)-1]
+	// By its fields, as they were written: to read two at once what was written
+	// one by one a processor waits until both are in its cache.
+	kept.state, kept.session, kept.born, kept.expires = c.state, c.session, c.born, c.expires
+	kept.once, kept.unwatched = c.once, c.unwatched
+	return kept, dropped
 }
 
 // sameTicket reports whether c and d are one session: crypto/tls gives a TLS
@@ -249,12 +262,12 @@ func (c *clientSession) sameTicket(d *clientSession) bool {
 }
 
 // drop keeps a session no longer, whichever form it is known in.
-func (cc *clientCache) drop(key peerKey, state *tls.ClientSessionState, session *Session) {
-	hash := cc.hash(&key)
+func (cc *clientCache) drop(key *peerKey, state *tls.ClientSessionState, session *Session) {
+	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.find(hash, &key)
+	p := s.find(hash, key)
 	if p == nil {
 		return
 	}
@@ -277,11 +290,11 @@ func (p *peerSessions) offer(c *clientSession) {
 }
 
 // offer notes that a session is offered that is not kept here.
-func (cc *clientCache) offer(key peerKey, c *clientSession) {
-	hash := cc.hash(&key)
+func (cc *clientCache) offer(key *peerKey, c *clientSession) {
+	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()
-	p, tooMany := cc.peer(s, hash, &key)
+	p, tooMany := cc.peer(s, hash, key)
 	if c.once {
 		p.follow(c.born)
 	} else {
@@ -289,18 +302,18 @@ func (cc *clientCache) offer(key peerKey, c *clientSession) {
 	}
 	s.mu.Unlock()
 	if tooMany {
-		cc.evict(hash, &key)
+		cc.evict(hash, key)
 	}
 }
 
 // takeOffered returns the session that was offered last, of those that stay;
 // its session, if it has one, is held.
-func (cc *clientCache) takeOffered(key peerKey) (state *tls.ClientSessionState, session *Session) {
-	hash := cc.hash(&key)
+func (cc *clientCache) takeOffered(key *peerKey) (state *tls.ClientSessionState, session *Session) {
+	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.find(hash, &key); p != nil {
+	if p := s.find(hash, key); p != nil {
 		state, session = p.offered.state, p.offered.session
 		p.offered = offeredSession{}
 	}
@@ -325,15 +338,15 @@ func (p *peerSessions) began(now, maxAge int64) int64 {
 	return p.line
 }
 
-func (cc *clientCache) began(key peerKey, now int64) int64 {
-	hash := cc.hash(&key)
+func (cc *clientCache) began(key *peerKey, now int64) int64 {
+	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()
-	p, tooMany := cc.peer(s, hash, &key)
+	p, tooMany := cc.peer(s, hash, key)
 	began := p.began(now, cc.maxAge)
 	s.mu.Unlock()
 	if tooMany {
-		cc.evict(hash, &key)
+		cc.evict(hash, key)
 	}
 	return began
 }

@@ -111,11 +111,11 @@ func (d *dialer) of(peer string) []clientSession {
 func (d *dialer) ofVersion(peer string, once bool) []clientSession {
 	p := d.store.peer(peer)
 	key := p.key(once)
-	hash := d.client.clients.hash(&key)
+	hash := d.client.clients.hash(key)
 	shard := d.client.clients.shard(hash)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if p := shard.find(hash, &key); p != nil {
+	if p := shard.find(hash, key); p != nil {
 		return slices.Clone(p.sessions)
 	}
 	return nil
@@ -338,6 +338,24 @@ func TestClientCacheSameTicket(t *testing.T) {
 	}
 }
 
+// TestClientCacheAllocates nothing to offer a session of a known server and to
+// keep the next.
+func TestClientCacheAllocates(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		d := newDialer(t, version, Config{})
+		d.dial()
+		if n := testing.AllocsPerRun(100, func() {
+			session, ok := d.store.Get("a.test")
+			if !ok {
+				t.Fatal("no session is kept")
+			}
+			d.store.Put("a.test", session)
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", tls.VersionName(version), n)
+		}
+	}
+}
+
 // TestClientCacheCached: with a client's cache mode the sessions are in the
 // Manager's cache too, and leave it when they are spent or removed.
 func TestClientCacheCached(t *testing.T) {
@@ -454,8 +472,8 @@ func TestClientCacheCloses(t *testing.T) {
 func TestClientCacheCountsOffered(t *testing.T) {
 	cc := newClientCache(&Config{Peers: 10, SessionsPerPeer: 1}, time.Hour)
 	for i := range 100 {
-		cc.offer(peerKey{peer: fmt.Sprint("offered", i)}, &clientSession{once: true, born: 1})
-		cc.began(peerKey{peer: fmt.Sprint("began", i)}, 1)
+		cc.offer(&peerKey{peer: fmt.Sprint("offered", i)}, &clientSession{once: true, born: 1})
+		cc.began(&peerKey{peer: fmt.Sprint("began", i)}, 1)
 	}
 	if n := cc.count.Load(); n != 10 {
 		t.Errorf("%d peers, want 10", n)
@@ -657,7 +675,7 @@ func (p *modelPeer) take(now int64) clientSession {
 func (m *clientModel) drop(t *rapid.T) {
 	key, c := m.key(t), m.session(t)
 	defer c.session.release()
-	m.cache.drop(key, c.state, c.session)
+	m.cache.drop(&key, c.state, c.session)
 	if p := m.peers[key]; p != nil {
 		i := slices.IndexFunc(p.sessions, func(d clientSession) bool {
 			return c.state != nil && d.state == c.state || c.session != nil && d.session == c.session
@@ -671,7 +689,7 @@ func (m *clientModel) drop(t *rapid.T) {
 func (m *clientModel) offerElsewhere(t *rapid.T) {
 	key, c := m.key(t), m.session(t)
 	defer c.session.release()
-	m.cache.offer(key, &c)
+	m.cache.offer(&key, &c)
 	p := m.peer(t, key)
 	p.follow(c.born)
 	if !c.once {
@@ -681,7 +699,7 @@ func (m *clientModel) offerElsewhere(t *rapid.T) {
 
 func (m *clientModel) fail(t *rapid.T) {
 	key := m.key(t)
-	state, session := m.cache.takeOffered(key)
+	state, session := m.cache.takeOffered(&key)
 	defer session.release()
 	var want offeredSession
 	if p := m.peers[key]; p != nil {
@@ -694,7 +712,7 @@ func (m *clientModel) fail(t *rapid.T) {
 
 func (m *clientModel) begin(t *rapid.T) {
 	key := m.key(t)
-	got := m.cache.began(key, m.now)
+	got := m.cache.began(&key, m.now)
 	if want := m.peer(t, key).begin(m.now); got != want {
 		t.Fatalf("the line began at %d, want %d", got, want)
 	}

@@ -57,8 +57,8 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 	if cc.scope.identity.current() != 0 {
 		return // of this certificate or one before: nobody tells which its connection showed
 	}
-	c, err := p.received(cs)
-	if err != nil {
+	var c clientSession
+	if err := p.received(cs, &c); err != nil {
 		cc.m.config.Logger.Warn("received session not kept", "err", err)
 		return
 	}

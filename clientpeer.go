@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"time"
-
-	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // maxKeptTicket is the longest ticket that clients keep, in bytes: a server
@@ -36,8 +34,8 @@ func (m *Manager) keepsClients() bool {
 
 // key is where the peer's sessions are in memory, those of TLS 1.3, which serve
 // once, apart from older ones: a connection may speak the one or the other.
-func (p *clientPeer) key(once bool) peerKey {
-	return peerKey{scope: p.scope.id, generation: p.scope.identity.current(), once: once, peer: p.name}
+func (p *clientPeer) key(once bool) *peerKey {
+	return &peerKey{scope: p.scope.id, generation: p.scope.identity.current(), once: once, peer: p.name}
 }
 
 // store returns the store and the same place in it, nil if the peer's sessions
@@ -72,8 +70,7 @@ func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
 		*c, ok = p.takeStored(store, name, once, now)
 		return ok
 	}
-	key := p.key(once)
-	return p.m.clients.take(&key, now, c)
+	return p.m.clients.take(p.key(once), now, c)
 }
 
 func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (c clientSession, ok bool) {
@@ -150,8 +147,7 @@ func (p *clientPeer) keep(c clientSession) {
 
 // remember is keep in memory.
 func (p *clientPeer) remember(c *clientSession) {
-	key := p.key(c.once)
-	p.m.clients.put(&key, c)
+	p.m.clients.put(p.key(c.once), c)
 	if p.m.closed.Load() { // nobody else would let go of what came after Close
 		p.m.clients.close()
 	}
@@ -200,25 +196,33 @@ func (p *clientPeer) offerable(c *clientSession) (cs *tls.ClientSessionState, er
 	return c.state, err
 }
 
-// received describes what the server sent on a connection that nobody watched.
-func (p *clientPeer) received(cs *tls.ClientSessionState) (c clientSession, err error) {
+// received describes in c what the server sent on a connection that nobody
+// watched.
+func (p *clientPeer) received(cs *tls.ClientSessionState, c *clientSession) error {
 	ticket, ss, err := cs.ResumptionState()
 	if err != nil || ss == nil {
-		return c, errUndecodable
+		return errUndecodable
 	}
 	if len(ticket) > maxKeptTicket {
-		return c, errLargeTicket
+		return errLargeTicket
 	}
-	times, err := gotls.TimesOf(ss)
+	c.state, c.unwatched = cs, true
+	now := p.m.clock.unix()
+	if useBy := p.m.clients.times.UseBy(ss); useBy > uint64(now)+1 { // else the clock may be too coarse
+		c.once, c.born = true, now
+		c.expires = min(addSeconds(c.born, p.m.clients.timeout), int64(useBy))
+		return nil
+	}
+	times, err := p.m.clients.times.Times(ss)
 	if err != nil {
-		return c, err
+		return err
 	}
-	c = clientSession{state: cs, born: int64(times.CreatedAt), once: times.Version == tls.VersionTLS13, unwatched: true}
+	c.once, c.born = times.Version == tls.VersionTLS13, int64(times.CreatedAt)
 	c.expires = addSeconds(c.born, p.m.clients.timeout)
 	if times.UseBy != 0 {
 		c.expires = min(c.expires, int64(times.UseBy))
 	}
-	return c, nil
+	return nil
 }
 
 // failed drops what was offered last, as far as it is kept: it was no good.

@@ -18,11 +18,15 @@ type clock struct {
 const clockGood = time.Second / 4
 
 func (c *clock) unix() int64 {
-	if c.now != nil {
-		return c.now().Unix()
-	}
 	if s := c.second.Load(); s != 0 {
 		return s
+	}
+	return c.read()
+}
+
+func (c *clock) read() int64 {
+	if c.now != nil {
+		return c.now().Unix()
 	}
 	s := time.Now().Unix()
 	c.second.Store(s)

@@ -5,7 +5,7 @@ package reprise
 // let go is found by a clock: its hand goes round the slots and gives each peer
 // that was used a second chance.
 type peerTable struct {
-	slots []peerSlot // a power of two of them, at most three of four taken
+	slots []peerSlot // a power of two of them, at most four of five taken
 	taken int
 	hand  int
 }
@@ -29,7 +29,7 @@ func (t *peerTable) find(hash uint32, key *peerKey) *peerSlot {
 		switch s := &t.slots[i]; {
 		case s.peer == nil:
 			return nil
-		case s.hash == hash && s.name == key.peer && s.peer.key == *key:
+		case s.hash == hash && s.name == key.peer && s.peer.key.scoped(key):
 			return s
 		}
 	}
@@ -37,7 +37,7 @@ func (t *peerTable) find(hash uint32, key *peerKey) *peerSlot {
 
 // insert adds a peer that is not in the table.
 func (t *peerTable) insert(hash uint32, p *peerSessions) {
-	if 4*(t.taken+1) > 3*len(t.slots) {
+	if 5*(t.taken+1) > 4*len(t.slots) {
 		t.grow()
 	}
 	t.place(peerSlot{hash: hash, used: true, name: p.key.peer, peer: p})

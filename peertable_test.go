@@ -52,7 +52,7 @@ func TestPeerTableModel(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if table.taken != len(model) || 4*table.taken > 3*len(table.slots) {
+				if table.taken != len(model) || 5*table.taken > 4*len(table.slots) {
 					t.Fatalf("%d of %d slots are taken, want %d", table.taken, len(table.slots), len(model))
 				}
 				for i := range 61 {

@@ -14,19 +14,22 @@ type Times struct {
 	UseBy     uint64 // a TLS 1.3 client's, 0 for others
 }
 
-// TimesOf returns the version and the times of ss. [tls.SessionState.Bytes] has
-// them, at the price of encoding everything; a client that asks for each ticket
-// it gets reads the fields instead, where a sample of every version proves that
-// there are such fields.
-func TimesOf(ss *tls.SessionState) (Times, error) {
-	if f := timeFields(); f != nil {
-		return f.read(ss), nil
-	}
-	return encodedTimes(ss)
+// TimeReader reads the times of sessions. [tls.SessionState.Bytes] has them, at
+// the price of encoding everything; a client that asks for each ticket it gets
+// reads the fields instead, where a sample of every version proves that there
+// are such fields.
+type TimeReader struct {
+	fields *timeIndexes // nil where there are none
 }
 
-// encodedTimes is TimesOf without the fields.
-func encodedTimes(ss *tls.SessionState) (Times, error) {
+// NewTimeReader returns a reader of sessions of the process's crypto/tls.
+func NewTimeReader() TimeReader { return TimeReader{timeFields()} }
+
+// Times returns the version and the times of ss.
+func (r TimeReader) Times(ss *tls.SessionState) (Times, error) {
+	if r.fields != nil {
+		return r.fields.read(ss), nil
+	}
 	b, err := ss.Bytes()
 	if err != nil {
 		return Times{}, fmt.Errorf("gotls: %w", err)
@@ -37,6 +40,15 @@ func encodedTimes(ss *tls.SessionState) (Times, error) {
 		return Times{}, err
 	}
 	return Times{s.Version, s.CreatedAt, s.UseBy}, nil
+}
+
+// UseBy returns the last second in which a client may offer ss, which is then
+// of TLS 1.3. 0 says nothing: ask [TimeReader.Times].
+func (r TimeReader) UseBy(ss *tls.SessionState) uint64 {
+	if r.fields == nil {
+		return 0
+	}
+	return reflect.ValueOf(ss).Elem().Field(r.fields.useBy).Uint()
 }
 
 // timeIndexes are the indexes of the fields of tls.SessionState that hold Times.

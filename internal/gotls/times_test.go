@@ -1,14 +1,17 @@
 package gotls
 
 import (
+	"crypto/tls"
 	"reflect"
 	"testing"
 )
 
-// TestTimes: the fields and the encoding tell the same.
+// TestTimes: the fields and the encoding tell the same, and only a client's
+// session of TLS 1.3 has a second by which it has to be used.
 func TestTimes(t *testing.T) {
-	if timeFields() == nil {
-		t.Error("tls.SessionState has other fields than expected: TimesOf encodes every session")
+	byField, byEncoding := NewTimeReader(), TimeReader{}
+	if byField == byEncoding {
+		t.Error("tls.SessionState has other fields than expected: every session is encoded")
 	}
 	for _, s := range samples() {
 		ss, err := s.TLS()
@@ -16,11 +19,16 @@ func TestTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := Times{s.Version, s.CreatedAt, s.UseBy}
-		if got, err := TimesOf(ss); got != want || err != nil {
-			t.Errorf("TimesOf %v: %v, %v", s, got, err)
+		for _, r := range []TimeReader{byField, byEncoding} {
+			if got, err := r.Times(ss); got != want || err != nil {
+				t.Errorf("times of %v: %v, %v", s, got, err)
+			}
 		}
-		if got, err := encodedTimes(ss); got != want || err != nil {
-			t.Errorf("encoded times of %v: %v, %v", s, got, err)
+		if got := byField.UseBy(ss); got != s.UseBy || got != 0 && s.Version != tls.VersionTLS13 {
+			t.Errorf("%v is to be used by %d, want %d", s, got, s.UseBy)
+		}
+		if got := byEncoding.UseBy(ss); got != 0 {
+			t.Errorf("without fields %v is to be used by %d", s, got)
 		}
 	}
 }
