@@ -65,7 +65,7 @@ func (m *Manager) fromTLS(ss *tls.SessionState, cs *tls.ConnectionState, o *orig
 		f.Peer = slices.Clone(st.Peer[0])
 		s.rec.Chain = cloneList(st.Peer[1:])
 	}
-	s.rec.Verified = cloneRecord(&appdata.Record{Verified: st.Chains}).Verified
+	s.rec.Verified = cloneChains(st.Chains)
 	s.rec.OCSP, s.rec.SCTs = slices.Clone(st.OCSP), cloneList(st.SCTs)
 	s.rec.Extra = cloneList(st.Extra)
 	f.VerifyResult = verifyResult(f.Peer != nil, o.verified || len(st.Chains) > 0)

@@ -233,23 +233,24 @@ func (p *clientPeer) failed() {
 }
 
 // unwatched makes a Session of what the server sent on a connection that nobody
-// watched. It comes with a reference.
-func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Session, notAfter int64, err error) {
+// watched, and returns until when the server's certificate is good. It comes with
+// a reference.
+func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Session, until int64, err error) {
 	ticket, ss, err := cs.ResumptionState()
 	if err != nil {
-		return nil, notAfter, err
+		return nil, until, err
 	}
 	o := &origin{contextID: p.m.config.ContextID, ticket: ticket, hostname: hostOfKey(p.name)}
 	p.m.newLine(o)
 	o.firstAuth = p.m.clients.began(p.key(once), p.m.now().Unix()) * int64(time.Second)
 	if s, err = p.m.fromTLS(ss, &tls.ConnectionState{}, o); err != nil {
-		return nil, notAfter, err
+		return nil, until, err
 	}
 	s.start(libraryRef)
-	leaf, err := s.PeerCertificate()
-	if err != nil || leaf == nil {
+	good, ok := goodUntil(s.f.Peer)
+	if !ok {
 		s.release()
-		return nil, notAfter, errNoPeer
+		return nil, until, errNoPeer
 	}
-	return s, leaf.NotAfter.Unix(), nil
+	return s, good.Unix(), nil
 }

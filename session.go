@@ -362,9 +362,14 @@ func cloneRecord(r *appdata.Record) appdata.Record {
 	d.Lineage, d.Policy = slices.Clone(r.Lineage), slices.Clone(r.Policy)
 	d.State, d.User, d.OCSP = slices.Clone(r.State), slices.Clone(r.User), slices.Clone(r.OCSP)
 	d.Chain, d.SCTs, d.Extra = cloneList(r.Chain), cloneList(r.SCTs), cloneList(r.Extra)
-	d.Verified = slices.Clone(r.Verified)
-	for i, chain := range d.Verified {
-		d.Verified[i] = cloneList(chain)
+	d.Verified = cloneChains(r.Verified)
+	return d
+}
+
+func cloneChains(chains [][][]byte) [][][]byte {
+	d := slices.Clone(chains)
+	for i, chain := range d {
+		d[i] = cloneList(chain)
 	}
 	return d
 }

@@ -35,7 +35,8 @@ type Options struct {
 	Key []byte
 
 	// PerPeer is the most sessions that are kept of one peer: the oldest go.
-	// Zero means DefaultPerPeer, a negative number no limit.
+	// Zero means DefaultPerPeer, a negative number no limit. What several
+	// processes put beyond it goes with the next Take.
 	PerPeer int
 
 	// Max is the most sessions in the directory: those that expire first go.
@@ -61,11 +62,13 @@ type Options struct {
 // [reprise.ClientStore], safe for concurrent use by any number of goroutines
 // and, through Stores of their own, processes.
 type Store struct {
-	root  *os.Root
-	names []byte // key of the HMAC that names peers
-	codec codec
+	root   *os.Root
+	shards shards
+	spares spares
+	names  []byte // key of the HMAC that names peers
+	codec  codec
 
-	perPeer    int // negative: no limit
+	perPeer    perPeer
 	keep       int // what Prune leaves; negative: no limit
 	pruneEvery int64
 	inspect    bool
@@ -80,7 +83,8 @@ type Store struct {
 var _ reprise.ClientStore = (*Store)(nil)
 
 // Open opens the directory dir, and makes it if it is missing (but not its
-// parents). It prunes it, unless Options say otherwise. The error is [ErrNotPrivate] if others have rights to the directory or to its salt, or
+// parents). It prunes it, unless Options say otherwise. The error is
+// [ErrNotPrivate] if others have rights to the directory or to its salt, or
 // could have made them; it then says what is wrong and what to do.
 func Open(dir string, opts Options) (*Store, error) {
 	root, err := openPrivate(dir, !opts.Inspect)
@@ -118,7 +122,7 @@ func (s *Store) limit(perPeer, most int) {
 	if most == 0 {
 		most = DefaultMax
 	}
-	s.perPeer, s.keep, s.pruneEvery = perPeer, -1, unlimitedPruneEvery
+	s.perPeer.limit, s.keep, s.pruneEvery = perPeer, -1, unlimitedPruneEvery
 	if most > 0 {
 		every := max(most/8, 1)
 		s.keep, s.pruneEvery = most-every, int64(every)
@@ -126,7 +130,13 @@ func (s *Store) limit(perPeer, most int) {
 }
 
 // Close gives back what the Store holds open. It is not to be used afterwards.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error {
+	for _, f := range s.spares.all() {
+		s.discard(f)
+	}
+	s.shards.close()
+	return s.root.Close()
+}
 
 // Put keeps a session of peer until it expires, for one Take or for many; if
 // peer has too many, the oldest goes. One that has expired is not kept. Errors:
@@ -145,18 +155,23 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 	if s.due.Add(1)%s.pruneEvery == 0 && !s.inspect {
 		s.pruneQuietly(ctx)
 	}
-	shard, err := s.shard(n.peer.shard(), true)
+	shard, err := s.shardToPut(n.peer.shard())
 	if err != nil {
 		return err
 	}
-	defer shard.Close()
+	defer s.shards.release(shard)
 	content := s.codec.seal(n.String(), session)
 	defer clear(content)
-	if err := s.write(shard, n.String(), content); err != nil {
+	if err := s.write(shard, n, content); err != nil {
+		s.shards.forget(shard.dir) // it may be gone
 		return fmt.Errorf("dirstore: session not kept: %w", err)
 	}
 	s.stats.puts.Add(1)
-	s.trim(shard, n.peer)
+	if s.perPeer.exceeded(n.peer) {
+		if _, err := s.trimmed(shard, n.peer); err != nil {
+			s.logger.Warn("sessions of a peer not trimmed", "err", err)
+		}
+	}
 	return nil
 }
 
@@ -166,21 +181,9 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 // that are not as they should be are never an error.
 func (s *Store) Take(ctx context.Context, peer string) (session []byte, err error) {
 	p := s.peer(peer)
-	err = s.each(ctx, p, func(shard *os.Root, n name) (bool, error) {
-		if n.expires <= s.now() {
-			s.prune(shard, n.String())
-			return true, nil
-		}
-		der, err := s.read(shard, n)
-		if der == nil || err != nil {
-			return true, err
-		}
-		if n.once && !s.claim(shard, n.String()) {
-			clear(der)
-			return true, errGone
-		}
-		session = der
-		return false, nil
+	err = s.each(ctx, p, func(shard *shard, n name) (bool, error) {
+		session, err = s.read(shard, n, n.once)
+		return session == nil, err
 	})
 	switch {
 	case err != nil:
@@ -196,35 +199,35 @@ func (s *Store) Take(ctx context.Context, peer string) (session []byte, err erro
 // Forget removes the session of peer that was put with these bytes, if it is
 // there, or with nil all sessions of peer, those that cannot be read too.
 func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
-	return s.each(ctx, s.peer(peer), func(shard *os.Root, n name) (bool, error) {
+	return s.each(ctx, s.peer(peer), func(shard *shard, n name) (bool, error) {
 		if session != nil {
-			der, err := s.read(shard, n)
+			der, err := s.read(shard, n, false)
 			same := bytes.Equal(der, session)
 			clear(der)
 			if err != nil || !same {
 				return true, err
 			}
 		}
-		return true, removeIfThere(shard, n.String())
+		return true, removeIfThere(shard.Root, n.String())
 	})
 }
 
 // each calls f with the files of a peer, newest first, until it returns false or
 // an error. Where a file goes meanwhile, others are taking them from the newest
 // on: the rest comes in any order, for the two not to meet at every file.
-func (s *Store) each(ctx context.Context, p peerName, f func(shard *os.Root, n name) (more bool, err error)) error {
+func (s *Store) each(ctx context.Context, p peerName, f func(shard *shard, n name) (more bool, err error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	shard, err := s.shard(p.shard(), false)
+	shard, err := s.shard(p.shard())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer shard.Close()
-	list, err := namesOf(shard, p)
+	defer s.shards.release(shard)
+	list, err := s.trimmed(shard, p)
 	if err != nil {
 		return err
 	}
@@ -244,9 +247,9 @@ func (s *Store) each(ctx context.Context, p peerName, f func(shard *os.Root, n n
 	return nil
 }
 
-// namesOf lists the files of a peer, oldest first.
-func namesOf(shard *os.Root, p peerName) ([]name, error) {
-	all, err := list(shard)
+// namesOf lists a peer's files, oldest first.
+func namesOf(shard *shard, p peerName) ([]name, error) {
+	all, err := shard.list()
 	if err != nil {
 		return nil, err
 	}
@@ -276,31 +279,13 @@ func list(root *os.Root) ([]string, error) {
 	return names, nil
 }
 
-// shard opens a subdirectory.
-func (s *Store) shard(dir string, create bool) (*os.Root, error) {
-	info, err := s.root.Lstat(dir)
-	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("dirstore: %w", err)
-		}
-		info, err = s.root.Lstat(dir)
-	}
+// write makes a session's file, which is there whole or not at all.
+func (s *Store) write(shard *shard, n name, content []byte) error {
+	tmp, err := s.writeTemporary(shard, content)
 	if err != nil {
-		return nil, fmt.Errorf("dirstore: %w", err)
-	}
-	if err := privateDir(s.root.Name()+string(os.PathSeparator)+dir, info); err != nil {
-		return nil, err
-	}
-	return s.root.OpenRoot(dir)
-}
-
-// write makes a file that is there whole or not at all.
-func (s *Store) write(shard *os.Root, name string, content []byte) error {
-	tmp := newTemporary(s.now())
-	if err := writeNew(shard, tmp, content, false); err != nil {
 		return err
 	}
-	if err := shard.Rename(tmp, name); err != nil {
+	if err := shard.Rename(tmp, n.String()); err != nil {
 		shard.Remove(tmp)
 		return err
 	}
@@ -326,37 +311,15 @@ func writeNew(root *os.Root, name string, content []byte, sync bool) (err error)
 	return err
 }
 
-// trim holds a peer to its limit, and removes what expired of it.
-func (s *Store) trim(shard *os.Root, p peerName) {
-	if s.perPeer < 0 {
-		return
-	}
-	names, err := namesOf(shard, p)
-	if err != nil {
-		s.logger.Warn("sessions of a peer not trimmed", "err", err)
-		return
-	}
-	now := s.now()
-	names = slices.DeleteFunc(names, func(n name) bool {
-		if n.expires <= now {
-			s.prune(shard, n.String())
-			return true
-		}
-		return false
-	})
-	for _, n := range names[:max(len(names)-s.perPeer, 0)] {
-		s.prune(shard, n.String())
-	}
-}
-
 // errGone: somebody was faster.
 var errGone = errors.New("dirstore: file is gone")
 
-// read returns the session in a file. The error is errGone if it is not there any
-// more; the session nil if it is not to be used, which is told and counted, and
-// the file removed if it is damaged.
-func (s *Store) read(shard *os.Root, n name) ([]byte, error) {
-	der, _, err := s.decode(shard, n)
+// read returns the session in a file and, to take it, sees to it that nobody else
+// has it. The error is errGone if it is not there any more; the session nil if it
+// is not to be used, which is told and counted, and the file removed if it is
+// damaged.
+func (s *Store) read(shard *shard, n name, take bool) ([]byte, error) {
+	der, _, err := s.decode(shard, n, take)
 	switch {
 	case err == nil:
 		return der, nil
@@ -368,7 +331,7 @@ func (s *Store) read(shard *os.Root, n name) ([]byte, error) {
 	case errors.Is(err, ErrDamaged):
 		s.stats.damaged.Add(1)
 		s.logger.Warn("session file removed", "file", n.String(), "err", err)
-		if err := removeIfThere(shard, n.String()); err != nil {
+		if err := removeIfThere(shard.Root, n.String()); err != nil {
 			s.logger.Warn("session file not removed", "file", n.String(), "err", err)
 		}
 	default:
@@ -377,21 +340,41 @@ func (s *Store) read(shard *os.Root, n name) ([]byte, error) {
 	return nil, nil
 }
 
-// decode returns the session in a file, and whether it is sealed.
-func (s *Store) decode(shard *os.Root, n name) (session []byte, sealed bool, err error) {
-	content, err := readPrivate(shard, n.String())
+// decode returns the session in a file, which it may take, and whether it is
+// sealed. The error is fs.ErrNotExist if it is not there any more, among others.
+func (s *Store) decode(shard *shard, n name, take bool) (session []byte, sealed bool, err error) {
+	session, sealed, err = s.decodeFile(shard, n, take)
+	if errors.Is(err, ErrDamaged) { // or a spare file now, and used again
+		if _, gone := shard.Lstat(n.String()); errors.Is(gone, fs.ErrNotExist) {
+			return nil, false, gone
+		}
+	}
+	return session, sealed, err
+}
+
+func (s *Store) decodeFile(shard *shard, n name, take bool) (session []byte, sealed bool, err error) {
+	how := os.O_RDONLY
+	if take {
+		how = os.O_RDWR
+	}
+	f, content, err := readPrivate(shard.Root, n.String(), how)
 	if err != nil {
 		return nil, false, err
 	}
-	return s.codec.open(n.String(), content)
+	defer f.Close()
+	session, sealed, err = s.codec.open(n.String(), content)
+	if err == nil && take && !s.claim(shard, n, f, len(content)) {
+		clear(session)
+		return nil, false, fs.ErrNotExist
+	}
+	return session, sealed, err
 }
 
-// claim removes a file, for the caller to have what was in it alone: of all that
-// try to remove it, one succeeds.
-func (s *Store) claim(shard *os.Root, name string) bool {
-	err := shard.Remove(name)
+// claim sees to it that the caller alone has what is in a session's file.
+func (s *Store) claim(shard *shard, n name, f *os.File, size int) bool {
+	err := s.setAside(shard, n.String(), f, size)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.logger.Warn("session file not taken", "file", name, "err", err)
+		s.logger.Warn("session file not taken", "file", n.String(), "err", err)
 	}
 	return err == nil
 }

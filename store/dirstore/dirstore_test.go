@@ -305,6 +305,7 @@ func TestSaltOnce(t *testing.T) {
 			t.Fatal("a Store has another salt")
 		}
 	}
+	stores[0].Close()
 	if got := tree(t, dir); len(got) != 2 || got[1] != "salt" { // and an empty subdirectory
 		t.Errorf("the directory has %q", got)
 	}

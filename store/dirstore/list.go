@@ -37,13 +37,13 @@ func (s *Store) List() iter.Seq2[Entry, error] {
 }
 
 func (s *Store) listShard(dir string, yield func(Entry, error) bool) (more bool) {
-	shard, err := s.shard(dir, false)
+	shard, err := s.shard(dir)
 	if err != nil {
 		yield(Entry{}, err)
 		return false
 	}
-	defer shard.Close()
-	all, err := list(shard)
+	defer s.shards.release(shard)
+	all, err := shard.list()
 	if err != nil {
 		yield(Entry{}, err)
 		return false
@@ -77,12 +77,12 @@ func (s *Store) Read(e Entry) (session []byte, sealed bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	shard, err := s.shard(dir, false)
+	shard, err := s.shard(dir)
 	if err != nil {
 		return nil, false, err
 	}
-	defer shard.Close()
-	return s.decode(shard, n)
+	defer s.shards.release(shard)
+	return s.decode(shard, n, false)
 }
 
 // Remove removes a session's file. One that is gone already is no error.

@@ -28,8 +28,9 @@ type modelSession struct {
 
 // model is what a directory should be, whichever Stores work on it.
 type model struct {
-	sessions []modelSession // oldest first
-	puts     [2]int         // of each Store since it was opened
+	sessions []modelSession    // oldest first
+	puts     [2]int            // of each Store since it was opened
+	known    [2]map[string]int // to each Store, of a peer
 }
 
 func (m *model) prune(now time.Time) {
@@ -52,10 +53,19 @@ func (m *model) put(i int, s modelSession, now time.Time) {
 		m.prune(now)
 	}
 	m.sessions = append(m.sessions, s)
-	m.sessions = slices.DeleteFunc(m.sessions, func(o modelSession) bool { return o.peer == s.peer && !o.expires.After(now) })
-	if mine := m.of(s.peer); len(mine) > modelPerPeer {
+	n, ok := m.known[i][s.peer]
+	if m.known[i][s.peer] = n + 1; !ok || n >= modelPerPeer {
+		m.trim(i, s.peer, now)
+	}
+}
+
+// trim is what a Store does with a peer whose files it lists.
+func (m *model) trim(i int, peer string, now time.Time) {
+	m.sessions = slices.DeleteFunc(m.sessions, func(o modelSession) bool { return o.peer == peer && !o.expires.After(now) })
+	for mine := m.of(peer); len(mine) > modelPerPeer; mine = mine[1:] {
 		m.remove(mine[0])
 	}
+	m.known[i][peer] = len(m.of(peer))
 }
 
 func (m *model) of(peer string) (list []modelSession) {
@@ -67,18 +77,17 @@ func (m *model) of(peer string) (list []modelSession) {
 	return list
 }
 
-func (m *model) take(peer string, now time.Time) string {
-	for _, s := range slices.Backward(m.of(peer)) {
-		if !s.expires.After(now) {
-			m.remove(s)
-			continue
-		}
-		if s.once {
-			m.remove(s)
-		}
-		return s.content
+func (m *model) take(i int, peer string, now time.Time) string {
+	m.trim(i, peer, now)
+	mine := m.of(peer)
+	if len(mine) == 0 {
+		return ""
 	}
-	return ""
+	last := mine[len(mine)-1]
+	if last.once {
+		m.remove(last)
+	}
+	return last.content
 }
 
 // TestModel drives two Stores of one directory with random steps in virtual time
@@ -104,7 +113,7 @@ func TestModel(t *testing.T) {
 				rt.Fatal(err)
 			}
 			m.prune(c.now())
-			m.puts[i] = 0
+			m.puts[i], m.known[i] = 0, make(map[string]int)
 		}
 		reopen(0)
 		reopen(1)
@@ -125,8 +134,9 @@ func TestModel(t *testing.T) {
 			},
 			"take": func(rt *rapid.T) {
 				peer := peers.Draw(rt, "peer")
-				got, err := stores[which.Draw(rt, "store")].Take(t.Context(), peer)
-				if want := m.take(peer, c.now()); err != nil || string(got) != want {
+				i := which.Draw(rt, "store")
+				got, err := stores[i].Take(t.Context(), peer)
+				if want := m.take(i, peer, c.now()); err != nil || string(got) != want {
 					rt.Fatalf("took %q, %v, want %q", got, err, want)
 				}
 			},
@@ -136,9 +146,11 @@ func TestModel(t *testing.T) {
 				if mine := m.of(peer); len(mine) > 0 && rapid.Bool().Draw(rt, "one") {
 					session = []byte(rapid.SampledFrom(mine).Draw(rt, "session").content)
 				}
-				if err := stores[which.Draw(rt, "store")].Forget(t.Context(), peer, session); err != nil {
+				i := which.Draw(rt, "store")
+				if err := stores[i].Forget(t.Context(), peer, session); err != nil {
 					rt.Fatal(err)
 				}
+				m.trim(i, peer, c.now())
 				m.sessions = slices.DeleteFunc(m.sessions, func(s modelSession) bool {
 					return s.peer == peer && (session == nil || s.content == string(session))
 				})

@@ -64,23 +64,32 @@ func privateDir(dir string, info fs.FileInfo) error {
 }
 
 // readPrivate reads a small file that the caller alone could have made, and
-// follows no symbolic link to it. What is wrong with it is ErrDamaged.
-func readPrivate(root *os.Root, name string) ([]byte, error) {
+// follows no symbolic link to it. The file stays open, for what how says. What is
+// wrong with it is ErrDamaged.
+func readPrivate(root *os.Root, name string, how int) (f *os.File, content []byte, err error) {
 	info, err := root.Lstat(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := privateFile(info); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|noWait, 0)
+	f, err = root.OpenFile(name, how|noWait, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer f.Close()
+	if content, err = readAs(f, info); err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, content, nil
+}
+
+// readAs reads a file that should be the one which info describes.
+func readAs(f *os.File, info fs.FileInfo) ([]byte, error) {
 	opened, err := f.Stat()
 	if err != nil {
 		return nil, err

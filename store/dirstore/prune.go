@@ -58,12 +58,12 @@ func (l *located) file() string { return path.Join(l.shard, l.base) }
 
 // pruneShard prunes a subdirectory and returns what is left.
 func (s *Store) pruneShard(dir string) (live []located, err error) {
-	shard, err := s.shard(dir, false)
+	shard, err := s.shard(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer shard.Close()
-	all, err := list(shard)
+	defer s.shards.release(shard)
+	all, err := shard.list()
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +72,11 @@ func (s *Store) pruneShard(dir string) (live []located, err error) {
 		n, ok := parseName(entry)
 		switch {
 		case !ok:
-			s.pruneStale(shard, entry)
+			s.pruneStale(shard.Root, entry)
 		case n.peer.shard() != dir: // nobody looks for it here
-			s.prune(shard, entry)
+			s.prune(shard.Root, entry)
 		case n.expires <= now:
-			s.prune(shard, entry)
+			s.prune(shard.Root, entry)
 		default:
 			live = append(live, located{dir, entry, n.expires})
 		}

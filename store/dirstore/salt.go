@@ -23,12 +23,12 @@ const (
 // loadSalt reads the salt of a directory, and may make it if there is none. Of
 // several processes that do so at once the first makes it for all.
 func loadSalt(root *os.Root, create bool, now int64) ([]byte, error) {
-	content, err := readPrivate(root, saltFile)
+	content, err := readSalt(root)
 	if errors.Is(err, fs.ErrNotExist) && create {
 		if err := makeSalt(root, now); err != nil {
 			return nil, fmt.Errorf("dirstore: salt not made: %w", err)
 		}
-		content, err = readPrivate(root, saltFile)
+		content, err = readSalt(root)
 	}
 	if err == nil && (len(content) != 1+saltSize || content[0] != saltRevision) {
 		err = fmt.Errorf("%w: not what is written there", ErrDamaged)
@@ -41,6 +41,14 @@ func loadSalt(root *os.Root, create bool, now int64) ([]byte, error) {
 		return nil, fmt.Errorf("dirstore: salt: %w", err)
 	}
 	return content[1:], nil
+}
+
+func readSalt(root *os.Root) ([]byte, error) {
+	f, content, err := readPrivate(root, saltFile, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return content, f.Close()
 }
 
 // makeSalt writes the salt whole under another name and links it into place,

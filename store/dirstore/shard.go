@@ -1,0 +1,189 @@
+package dirstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+)
+
+// shard is a subdirectory, open.
+type shard struct {
+	*os.Root
+	dir  string      // its name
+	info fs.FileInfo // what was there when it was opened
+
+	listing sync.Mutex
+	self    *os.File // to list it
+
+	users int  // guarded by shards.mu
+	kept  bool // in shards.open; guarded by shards.mu
+}
+
+// maxShards is how many subdirectories a Store holds open. Whoever connects
+// again and again to a few peers is spared to open theirs each time.
+const maxShards = 8
+
+// shards are the subdirectories that a Store holds open.
+type shards struct {
+	mu   sync.Mutex
+	open []*shard // the last used is the last
+}
+
+// shard returns a subdirectory; the caller releases it. It looks anew who has
+// rights there, and whether it is still the one that is open.
+func (s *Store) shard(dir string) (*shard, error) {
+	info, err := s.root.Lstat(dir)
+	if err == nil {
+		err = privateDir(s.shardPath(dir), info)
+	} else {
+		err = fmt.Errorf("dirstore: %w", err)
+	}
+	if err != nil {
+		s.shards.forget(dir)
+		return nil, err
+	}
+	if sh := s.shards.use(dir); sh != nil {
+		if os.SameFile(sh.info, info) {
+			return sh, nil
+		}
+		s.shards.release(sh)
+		s.shards.forget(dir)
+	}
+	sh, err := s.openShard(dir, info)
+	if err != nil {
+		return nil, err
+	}
+	return s.shards.add(sh), nil
+}
+
+// shardToPut returns a subdirectory, which it may make; the caller releases it.
+// One that is open is good: who puts mostly took there a moment ago.
+func (s *Store) shardToPut(dir string) (*shard, error) {
+	if sh := s.shards.use(dir); sh != nil {
+		return sh, nil
+	}
+	sh, err := s.shard(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return sh, err
+	}
+	if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	return s.shard(dir)
+}
+
+func (s *Store) shardPath(dir string) string {
+	return s.root.Name() + string(os.PathSeparator) + dir
+}
+
+// openShard opens the subdirectory that info is of.
+func (s *Store) openShard(dir string, info fs.FileInfo) (*shard, error) {
+	root, err := s.root.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	sh := &shard{Root: root, dir: dir}
+	if sh.self, err = root.OpenFile(".", os.O_RDONLY|noWait, 0); err == nil {
+		sh.info, err = sh.self.Stat()
+	}
+	if err == nil && !os.SameFile(info, sh.info) {
+		err = fmt.Errorf("%w: %s was replaced while it was opened", ErrNotPrivate, s.shardPath(dir))
+	}
+	if err != nil {
+		sh.close()
+		return nil, err
+	}
+	return sh, nil
+}
+
+// list returns the names in the subdirectory.
+func (sh *shard) list() ([]string, error) {
+	sh.listing.Lock()
+	defer sh.listing.Unlock()
+	_, err := sh.self.Seek(0, io.SeekStart)
+	if err != nil {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	names, err := sh.self.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	return names, nil
+}
+
+func (sh *shard) close() {
+	if sh.self != nil {
+		sh.self.Close()
+	}
+	sh.Root.Close()
+}
+
+// use returns a subdirectory if it is open.
+func (s *shards) use(dir string) *shard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.open, func(sh *shard) bool { return sh.dir == dir })
+	if i < 0 {
+		return nil
+	}
+	sh := s.open[i]
+	s.open = append(slices.Delete(s.open, i, i+1), sh)
+	sh.users++
+	return sh
+}
+
+// add has sh held open, and returns it for use.
+func (s *shards) add(sh *shard) *shard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh.users, sh.kept = 1, true
+	if s.open = append(s.open, sh); len(s.open) > maxShards {
+		s.drop(0)
+	}
+	return sh
+}
+
+// release gives back what use or add returned.
+func (s *shards) release(sh *shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh.users--
+	sh.closeUnused()
+}
+
+// forget holds a subdirectory open no longer.
+func (s *shards) forget(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := len(s.open) - 1; i >= 0; i-- {
+		if s.open[i].dir == dir {
+			s.drop(i)
+		}
+	}
+}
+
+func (s *shards) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.open) > 0 {
+		s.drop(0)
+	}
+}
+
+// drop holds the i-th no longer. The caller holds s.mu.
+func (s *shards) drop(i int) {
+	sh := s.open[i]
+	s.open = slices.Delete(s.open, i, i+1)
+	sh.kept = false
+	sh.closeUnused()
+}
+
+func (sh *shard) closeUnused() {
+	if !sh.kept && sh.users == 0 {
+		sh.close()
+	}
+}
