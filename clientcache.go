@@ -106,14 +106,7 @@ func (cc *clientCache) shard(hash uint64) *clientShard { return &cc.shards[hash%
 
 // find returns what is kept of a peer, nil if nothing is. The caller holds s.mu.
 func (s *clientShard) find(hash uint64, key *peerKey) *peerSessions {
-	slot := s.peers.find(uint32(hash>>32), key)
-	if slot == nil {
-		return nil
-	}
-	if !slot.used { // else only read: other processors may have the line too
-		slot.used = true
-	}
-	return slot.peer
+	return s.peers.find(uint32(hash>>32), key)
 }
 
 // peer returns what is kept of a peer, new if need be. The caller holds s.mu,

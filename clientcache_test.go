@@ -594,9 +594,10 @@ func (m *clientModel) peer(t *rapid.T, key peerKey) *modelPeer {
 
 // kept returns what the cache keeps of a peer, and does not count as use.
 func (m *clientModel) kept(key peerKey) *peerSessions {
-	hash := m.cache.hash(&key)
-	if slot := m.cache.shard(hash).peers.find(uint32(hash>>32), &key); slot != nil {
-		return slot.peer
+	for _, slot := range m.cache.shard(m.cache.hash(&key)).peers.slots {
+		if slot.peer != nil && slot.peer.key == key {
+			return slot.peer
+		}
 	}
 	return nil
 }
@@ -753,33 +754,44 @@ func (m *clientModel) check(t *rapid.T) {
 }
 
 // TestClientCacheZeroLifetime: a ticket that the server wants discarded at once
-// is, where nobody watches too, and whether it is made a Session of or not.
+// is, where nobody watches too, whether it is made a Session of or not, and
+// whatever clock crypto/tls has.
 func TestClientCacheZeroLifetime(t *testing.T) {
 	for _, config := range []Config{{}, {CacheMode: CacheClient}} {
-		d := newDialer(t, tls.VersionTLS13, config)
-		d.dial()
-		ticket, _ := d.store.Get("a.test")
-		for lifetime, want := range map[uint64]bool{0: false, 10: true} {
-			_, ss, err := ticket.ResumptionState()
-			if err != nil {
-				t.Fatal(err)
-			}
-			st, err := gotls.FromTLS(ss)
-			if err != nil {
-				t.Fatal(err)
-			}
-			st.UseBy = st.CreatedAt + lifetime
-			if ss, err = st.TLS(); err != nil {
-				t.Fatal(err)
-			}
-			made, err := tls.NewResumptionState([]byte("ticket"), ss)
-			if err != nil {
-				t.Fatal(err)
-			}
-			d.store.Put("a.test", made)
-			if _, ok := d.store.Get("a.test"); ok != want {
-				t.Errorf("%v, lifetime %d: offered %v", config.CacheMode, lifetime, ok)
+		for _, ahead := range []int64{-10, -1, 0, 1, 2, 10, 3600} {
+			for _, lifetime := range []int64{0, 20} {
+				d := newDialer(t, tls.VersionTLS13, config)
+				d.dial()
+				at := d.now.Unix() + ahead
+				d.store.Put("a.test", d.received(at, at+lifetime))
+				if _, ok := d.store.Get("a.test"); ok != (lifetime > 0) {
+					t.Errorf("%v, clock ahead by %d s, lifetime %d s: offered %v", config.CacheMode, ahead, lifetime, ok)
+				}
 			}
 		}
 	}
+}
+
+// received takes a session of TLS 1.3 and returns it with a ticket and times of
+// its own.
+func (d *dialer) received(at, useBy int64) *tls.ClientSessionState {
+	d.t.Helper()
+	kept, _ := d.store.Get("a.test")
+	_, ss, err := kept.ResumptionState()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	st, err := gotls.FromTLS(ss)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	st.CreatedAt, st.UseBy = uint64(at), uint64(useBy)
+	if ss, err = st.TLS(); err != nil {
+		d.t.Fatal(err)
+	}
+	cs, err := tls.NewResumptionState([]byte("ticket"), ss)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return cs
 }

@@ -207,12 +207,6 @@ func (p *clientPeer) received(cs *tls.ClientSessionState, c *clientSession) erro
 		return errLargeTicket
 	}
 	c.state, c.unwatched = cs, true
-	now := p.m.clock.unix()
-	if useBy := p.m.clients.times.UseBy(ss); useBy > uint64(now)+1 { // else the clock may be too coarse
-		c.once, c.born = true, now
-		c.expires = min(addSeconds(c.born, p.m.clients.timeout), int64(useBy))
-		return nil
-	}
 	times, err := p.m.clients.times.Times(ss)
 	if err != nil {
 		return err

@@ -19,9 +19,9 @@ type peerSlot struct {
 
 const fewestSlots = 8
 
-// find returns the slot of a peer, nil if there is none. It is good until the
-// table changes.
-func (t *peerTable) find(hash uint32, key *peerKey) *peerSlot {
+// find returns what is kept of a peer, and gives it another chance; nil if
+// nothing is.
+func (t *peerTable) find(hash uint32, key *peerKey) *peerSessions {
 	if t.taken == 0 {
 		return nil
 	}
@@ -30,7 +30,10 @@ func (t *peerTable) find(hash uint32, key *peerKey) *peerSlot {
 		case s.peer == nil:
 			return nil
 		case s.hash == hash && s.name == key.peer && s.peer.key.scoped(key):
-			return s
+			if !s.used { // else only read: other processors may have the line too
+				s.used = true
+			}
+			return s.peer
 		}
 	}
 }

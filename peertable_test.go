@@ -30,9 +30,7 @@ func TestPeerTableModel(t *testing.T) {
 			},
 			"use": func(t *rapid.T) {
 				name := names.Draw(t, "name")
-				if s := table.find(hash(name), &peerKey{peer: name}); s != nil {
-					s.used = true
-				}
+				table.find(hash(name), &peerKey{peer: name})
 			},
 			"evict": func(t *rapid.T) {
 				but := names.Draw(t, "but")
@@ -57,9 +55,8 @@ func TestPeerTableModel(t *testing.T) {
 				}
 				for i := range 61 {
 					name := fmt.Sprint(i)
-					s := table.find(hash(name), &peerKey{peer: name})
-					if (s != nil) != (model[name] != nil) || s != nil && s.peer != model[name] {
-						t.Fatalf("found %v for %s, want %v", s, name, model[name])
+					if p := table.find(hash(name), &peerKey{peer: name}); p != model[name] {
+						t.Fatalf("found %v for %s, want %v", p, name, model[name])
 					}
 				}
 			},
@@ -77,7 +74,7 @@ func TestPeerTableSecondChance(t *testing.T) {
 	if p := table.evict(none); p.key.peer != "0" { // all were used: the hand went round
 		t.Errorf("evicted %s first, want 0", p.key.peer)
 	}
-	table.find(1, &peerKey{peer: "1"}).used = true
+	table.find(1, &peerKey{peer: "1"})
 	for _, want := range []string{"2", "3", "4", "5", "1"} {
 		if p := table.evict(none); p.key.peer != want {
 			t.Errorf("evicted %s, want %s", p.key.peer, want)
@@ -94,13 +91,13 @@ func TestPeerTableComparesKeys(t *testing.T) {
 	}
 	var table peerTable
 	for i := range keys {
-		if s := table.find(7, &keys[i]); s != nil {
-			t.Fatalf("%v is taken for %v", keys[i], s.peer.key)
+		if p := table.find(7, &keys[i]); p != nil {
+			t.Fatalf("%v is taken for %v", keys[i], p.key)
 		}
 		table.insert(7, &peerSessions{key: keys[i]})
 	}
 	for i := range keys {
-		if s := table.find(7, &keys[i]); s == nil || s.peer.key != keys[i] {
+		if p := table.find(7, &keys[i]); p == nil || p.key != keys[i] {
 			t.Errorf("%v not found", keys[i])
 		}
 	}

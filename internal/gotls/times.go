@@ -27,9 +27,18 @@ func NewTimeReader() TimeReader { return TimeReader{timeFields()} }
 
 // Times returns the version and the times of ss.
 func (r TimeReader) Times(ss *tls.SessionState) (Times, error) {
-	if r.fields != nil {
-		return r.fields.read(ss), nil
+	if r.fields == nil {
+		return encodedTimes(ss)
 	}
+	v := reflect.ValueOf(ss).Elem()
+	t := Times{tls.VersionTLS13, v.Field(r.fields.createdAt).Uint(), v.Field(r.fields.useBy).Uint()}
+	if t.UseBy == 0 { // else the version is known
+		t.Version = uint16(v.Field(r.fields.version).Uint())
+	}
+	return t, nil
+}
+
+func encodedTimes(ss *tls.SessionState) (Times, error) {
 	b, err := ss.Bytes()
 	if err != nil {
 		return Times{}, fmt.Errorf("gotls: %w", err)
@@ -42,22 +51,8 @@ func (r TimeReader) Times(ss *tls.SessionState) (Times, error) {
 	return Times{s.Version, s.CreatedAt, s.UseBy}, nil
 }
 
-// UseBy returns the last second in which a client may offer ss, which is then
-// of TLS 1.3. 0 says nothing: ask [TimeReader.Times].
-func (r TimeReader) UseBy(ss *tls.SessionState) uint64 {
-	if r.fields == nil {
-		return 0
-	}
-	return reflect.ValueOf(ss).Elem().Field(r.fields.useBy).Uint()
-}
-
 // timeIndexes are the indexes of the fields of tls.SessionState that hold Times.
 type timeIndexes struct{ version, createdAt, useBy int }
-
-func (f *timeIndexes) read(ss *tls.SessionState) Times {
-	v := reflect.ValueOf(ss).Elem()
-	return Times{uint16(v.Field(f.version).Uint()), v.Field(f.createdAt).Uint(), v.Field(f.useBy).Uint()}
-}
 
 // timeFields is nil where crypto/tls has no fields that agree with every sample.
 var timeFields = sync.OnceValue(func() *timeIndexes {
@@ -67,7 +62,10 @@ var timeFields = sync.OnceValue(func() *timeIndexes {
 	}
 	for _, s := range samples() {
 		ss, err := s.TLS()
-		if err != nil || f.read(ss) != (Times{s.Version, s.CreatedAt, s.UseBy}) {
+		if err != nil {
+			return nil
+		}
+		if t, err := (TimeReader{f}).Times(ss); t != (Times{s.Version, s.CreatedAt, s.UseBy}) || err != nil {
 			return nil
 		}
 	}
