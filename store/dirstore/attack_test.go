@@ -333,11 +333,11 @@ func TestTamperedSubdirectory(t *testing.T) {
 		if err := tamper(shard); err != nil {
 			t.Fatal(err)
 		}
-		if session, err := s.Take(t.Context(), peer); session != nil || !errors.Is(err, dirstore.ErrNotPrivate) {
-			t.Errorf("%s: took %q, %v", what, session, err)
-		}
 		if err := s.Put(t.Context(), peer, []byte("x"), c.in(time.Hour), true); !errors.Is(err, dirstore.ErrNotPrivate) {
 			t.Errorf("%s: put, %v", what, err)
+		}
+		if session, err := s.Take(t.Context(), peer); session != nil || !errors.Is(err, dirstore.ErrNotPrivate) {
+			t.Errorf("%s: took %q, %v", what, session, err)
 		}
 		if err := s.Prune(t.Context()); !errors.Is(err, dirstore.ErrNotPrivate) {
 			t.Errorf("%s: pruned, %v", what, err)

@@ -64,7 +64,6 @@ type Options struct {
 type Store struct {
 	root   *os.Root
 	shards shards
-	spares spares
 	names  []byte // key of the HMAC that names peers
 	codec  codec
 
@@ -131,9 +130,6 @@ func (s *Store) limit(perPeer, most int) {
 
 // Close gives back what the Store holds open. It is not to be used afterwards.
 func (s *Store) Close() error {
-	for _, f := range s.spares.all() {
-		s.discard(f)
-	}
 	s.shards.close()
 	return s.root.Close()
 }
@@ -155,7 +151,7 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 	if s.due.Add(1)%s.pruneEvery == 0 && !s.inspect {
 		s.pruneQuietly(ctx)
 	}
-	shard, err := s.shardToPut(n.peer.shard())
+	shard, err := s.shard(n.peer.shard(), true)
 	if err != nil {
 		return err
 	}
@@ -163,7 +159,6 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 	content := s.codec.seal(n.String(), session)
 	defer clear(content)
 	if err := s.write(shard, n, content); err != nil {
-		s.shards.forget(shard.dir) // it may be gone
 		return fmt.Errorf("dirstore: session not kept: %w", err)
 	}
 	s.stats.puts.Add(1)
@@ -181,7 +176,7 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 // that are not as they should be are never an error.
 func (s *Store) Take(ctx context.Context, peer string) (session []byte, err error) {
 	p := s.peer(peer)
-	err = s.each(ctx, p, func(shard *shard, n name) (bool, error) {
+	err = s.each(ctx, p, s.trimmed, func(shard *shard, n name) (bool, error) {
 		session, err = s.read(shard, n, n.once)
 		return session == nil, err
 	})
@@ -199,7 +194,7 @@ func (s *Store) Take(ctx context.Context, peer string) (session []byte, err erro
 // Forget removes the session of peer that was put with these bytes, if it is
 // there, or with nil all sessions of peer, those that cannot be read too.
 func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
-	return s.each(ctx, s.peer(peer), func(shard *shard, n name) (bool, error) {
+	return s.each(ctx, s.peer(peer), namesOf, func(shard *shard, n name) (bool, error) {
 		if session != nil {
 			der, err := s.read(shard, n, false)
 			same := bytes.Equal(der, session)
@@ -212,14 +207,15 @@ func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
 	})
 }
 
-// each calls f with the files of a peer, newest first, until it returns false or
-// an error. Where a file goes meanwhile, others are taking them from the newest
-// on: the rest comes in any order, for the two not to meet at every file.
-func (s *Store) each(ctx context.Context, p peerName, f func(shard *shard, n name) (more bool, err error)) error {
+// each calls f with the files of a peer as list gives them, newest first, until it
+// returns false or an error. Where a file goes meanwhile, others are taking them
+// from the newest on: the rest comes in any order, for the two not to meet at
+// every file.
+func (s *Store) each(ctx context.Context, p peerName, list func(*shard, peerName) ([]name, error), f func(*shard, name) (more bool, err error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	shard, err := s.shard(p.shard())
+	shard, err := s.shard(p.shard(), false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -227,18 +223,18 @@ func (s *Store) each(ctx context.Context, p peerName, f func(shard *shard, n nam
 		return err
 	}
 	defer s.shards.release(shard)
-	list, err := s.trimmed(shard, p)
+	names, err := list(shard, p)
 	if err != nil {
 		return err
 	}
-	slices.Reverse(list)
-	for i, n := range list {
+	slices.Reverse(names)
+	for i, n := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		more, err := f(shard, n)
 		if errors.Is(err, errGone) {
-			rest := list[i+1:]
+			rest := names[i+1:]
 			rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 		} else if err != nil || !more {
 			return err
@@ -281,12 +277,22 @@ func list(root *os.Root) ([]string, error) {
 
 // write makes a session's file, which is there whole or not at all.
 func (s *Store) write(shard *shard, n name, content []byte) error {
-	tmp, err := s.writeTemporary(shard, content)
-	if err != nil {
+	if tmp, ok := s.refill(shard, content); ok {
+		err := shard.Rename(tmp, n.String())
+		if err == nil {
+			return nil
+		}
+		s.removeTemporary(shard, tmp)
+		if !errors.Is(err, fs.ErrNotExist) { // else a process whose clock is ahead has pruned it
+			return err
+		}
+	}
+	tmp := newTemporary(s.now())
+	if err := writeNew(shard.Root, tmp, content, false); err != nil {
 		return err
 	}
 	if err := shard.Rename(tmp, n.String()); err != nil {
-		shard.Remove(tmp)
+		s.removeTemporary(shard, tmp)
 		return err
 	}
 	return nil
@@ -344,7 +350,7 @@ func (s *Store) read(shard *shard, n name, take bool) ([]byte, error) {
 // sealed. The error is fs.ErrNotExist if it is not there any more, among others.
 func (s *Store) decode(shard *shard, n name, take bool) (session []byte, sealed bool, err error) {
 	session, sealed, err = s.decodeFile(shard, n, take)
-	if errors.Is(err, ErrDamaged) { // or a spare file now, and used again
+	if err != nil { // perhaps for its file being a spare now, or used again
 		if _, gone := shard.Lstat(n.String()); errors.Is(gone, fs.ErrNotExist) {
 			return nil, false, gone
 		}
@@ -353,31 +359,36 @@ func (s *Store) decode(shard *shard, n name, take bool) (session []byte, sealed 
 }
 
 func (s *Store) decodeFile(shard *shard, n name, take bool) (session []byte, sealed bool, err error) {
-	how := os.O_RDONLY
-	if take {
-		how = os.O_RDWR
-	}
-	f, content, err := readPrivate(shard.Root, n.String(), how)
+	f, err := readPrivate(shard.Root, n.String(), take)
 	if err != nil {
 		return nil, false, err
 	}
 	defer f.Close()
-	session, sealed, err = s.codec.open(n.String(), content)
-	if err == nil && take && !s.claim(shard, n, f, len(content)) {
+	session, sealed, err = s.codec.open(n.String(), f.content)
+	if err == nil && take && !s.claim(shard, n.String(), f) {
 		clear(session)
 		return nil, false, fs.ErrNotExist
 	}
 	return session, sealed, err
 }
 
-// claim sees to it that the caller alone has what is in a session's file.
-func (s *Store) claim(shard *shard, n name, f *os.File, size int) bool {
-	err := s.setAside(shard, n.String(), f, size)
+// claim sees to it that the caller alone has what is in a session's file: of all
+// that rename or remove it, one succeeds.
+func (s *Store) claim(shard *shard, file string, f *openFile) bool {
+	err := errNotReusable
+	if f.writable && reusable(f.info) && !shard.spares.full() {
+		err = s.setAside(shard, file, f)
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.logger.Warn("session file not taken", "file", n.String(), "err", err)
+		err = shard.Remove(file)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.logger.Warn("session file not taken", "file", file, "err", err)
 	}
 	return err == nil
 }
+
+var errNotReusable = errors.New("dirstore: file cannot be used again")
 
 // putTime is the time to put a session under: later than that of every other
 // that was put through this Store, so that the last one is the newest.

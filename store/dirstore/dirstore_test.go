@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,26 @@ func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
+}
+
+// hooked is a clock that calls a function at one of its next readings.
+type hooked struct {
+	*clock
+	left atomic.Int64
+	f    func()
+}
+
+// after has the n-th reading from now call f.
+func (h *hooked) after(n int64, f func()) {
+	h.f = f
+	h.left.Store(n)
+}
+
+func (h *hooked) now() time.Time {
+	if h.left.Add(-1) == 0 {
+		h.f()
+	}
+	return h.clock.now()
 }
 
 // in is a time from now.
@@ -195,6 +216,42 @@ func TestPerPeer(t *testing.T) {
 		if got := s.Stats(); got.Pruned != uint64(20-want) {
 			t.Errorf("limit %d: %+v", limit, got)
 		}
+	}
+}
+
+// TestPerPeerBesidePuts: sessions that are put while a Take lists others count.
+func TestPerPeerBesidePuts(t *testing.T) {
+	const limit = 4
+	c := &hooked{clock: newClock()}
+	s := open(t, filepath.Join(t.TempDir(), "sessions"), dirstore.Options{Time: c.now, PerPeer: limit})
+	put(t, s, peer, "first", c.in(time.Hour), true)
+	takes(t, s, peer, "first")
+	c.after(1, func() {
+		for i := range limit {
+			put(t, s, peer, fmt.Sprint(i), c.in(time.Hour), true)
+		}
+	})
+	takes(t, s, peer, "") // listed before
+	for i := range limit {
+		put(t, s, peer, fmt.Sprint("later ", i), c.in(time.Hour), true)
+	}
+	if n := len(entries(t, s)); n != limit {
+		t.Errorf("%d sessions of a peer, want %d", n, limit)
+	}
+}
+
+// TestForgetAlone: Forget removes what it is told to and nothing else.
+func TestForgetAlone(t *testing.T) {
+	s, c, dir := fresh(t, dirstore.Options{PerPeer: 20})
+	for i := range 20 {
+		put(t, s, peer, fmt.Sprint(i), c.in(time.Hour), true)
+	}
+	tool := open(t, dir, dirstore.Options{Inspect: true, Time: c.now})
+	if err := tool.Forget(t.Context(), peer, []byte("7")); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(entries(t, s)); n != 19 {
+		t.Errorf("%d of 20 are left", n)
 	}
 }
 

@@ -44,9 +44,9 @@
 // # What it survives
 //
 // A process may be killed at any moment. What it had taken by then is lost, and
-// what it was writing is not there; all else is, and what it left behind is
-// pruned. A Store leaves a few wiped files for its next sessions, which Close
-// removes. Sessions are not synced to the disk, since losing one costs no more
+// what it was writing is not there; all else is. What it left behind, which may
+// be a session that it had just taken, is pruned after ten minutes. A Store has a
+// few wiped files for its next sessions, which Close removes. Sessions are not synced to the disk, since losing one costs no more
 // than a full handshake: after a power cut those of the last seconds may be gone
 // or damaged, which their checksum shows.
 //

@@ -37,7 +37,7 @@ func (s *Store) List() iter.Seq2[Entry, error] {
 }
 
 func (s *Store) listShard(dir string, yield func(Entry, error) bool) (more bool) {
-	shard, err := s.shard(dir)
+	shard, err := s.shard(dir, false)
 	if err != nil {
 		yield(Entry{}, err)
 		return false
@@ -77,7 +77,7 @@ func (s *Store) Read(e Entry) (session []byte, sealed bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	shard, err := s.shard(dir)
+	shard, err := s.shard(dir, false)
 	if err != nil {
 		return nil, false, err
 	}

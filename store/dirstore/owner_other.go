@@ -11,3 +11,7 @@ func foreignOwner(fs.FileInfo) (uid int, foreign bool) { return 0, false }
 func openToOthers(fs.FileInfo) bool { return false }
 
 const noWait = 0
+
+// reusable: elsewhere a file is renamed through a handle, and of two who do that
+// at once both may succeed.
+func reusable(fs.FileInfo) bool { return false }

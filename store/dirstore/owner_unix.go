@@ -21,3 +21,7 @@ func openToOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 
 // noWait keeps an open of a pipe from waiting for its other end, and saves
 // package os four system calls to find out that a file is not one.
 const noWait = syscall.O_NONBLOCK
+
+// reusable reports whether a file can be written again: not where another name
+// leads to it, such as a copy's that was made of links.
+func reusable(info fs.FileInfo) bool { return info.Sys().(*syscall.Stat_t).Nlink == 1 }

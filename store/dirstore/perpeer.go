@@ -12,13 +12,20 @@ type perPeer struct {
 	limit int // negative: none
 
 	mu    sync.Mutex
-	known map[peerName]int // at least so many of a peer were there, but for what others did
+	puts  uint64 // so far
+	known map[peerName]known
+}
+
+// known is what a Store knows of a peer.
+type known struct {
+	n    int    // at least so many files are there, but for what others did; negative: unknown
+	last uint64 // the number of the last Put
 }
 
 // maxKnown bounds the peers that a Store knows something of.
 const maxKnown = 1024
 
-// exceeded notes that a session is put and reports whether the peer has to be
+// exceeded notes that a session was put and reports whether the peer has to be
 // looked at.
 func (p *perPeer) exceeded(peer peerName) bool {
 	if p.limit < 0 {
@@ -26,29 +33,51 @@ func (p *perPeer) exceeded(peer peerName) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, ok := p.known[peer]
-	if ok {
-		p.known[peer] = n + 1
+	p.puts++
+	k, ok := p.known[peer]
+	if !ok {
+		k.n = -1
 	}
-	return !ok || n >= p.limit
+	if k.last = p.puts; k.n >= 0 {
+		k.n++
+	}
+	p.set(peer, k)
+	return k.n < 0 || k.n > p.limit
 }
 
-// listed notes how many sessions of a peer there are.
-func (p *perPeer) listed(peer peerName, n int) {
+// listing is the number of Puts when a listing begins.
+func (p *perPeer) listing() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.puts
+}
+
+// listed notes how many sessions of a peer are there by a listing. If there was a
+// Put since it began, nobody knows whether that was seen.
+func (p *perPeer) listed(peer peerName, n int, began uint64) {
 	if p.limit < 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.known == nil || len(p.known) == maxKnown {
-		p.known = make(map[peerName]int)
+	if p.known[peer].last > began {
+		n = -1
 	}
-	p.known[peer] = n
+	p.set(peer, known{n, p.known[peer].last})
+}
+
+// set has something known of a peer. The caller holds p.mu.
+func (p *perPeer) set(peer peerName, k known) {
+	if _, ok := p.known[peer]; p.known == nil || !ok && len(p.known) == maxKnown {
+		p.known = make(map[peerName]known)
+	}
+	p.known[peer] = k
 }
 
 // trimmed lists a peer's files, oldest first, after it has removed those that have
 // expired and the oldest of too many.
 func (s *Store) trimmed(shard *shard, peer peerName) ([]name, error) {
+	began := s.perPeer.listing()
 	names, err := namesOf(shard, peer)
 	if err != nil {
 		return nil, err
@@ -68,6 +97,6 @@ func (s *Store) trimmed(shard *shard, peer peerName) ([]name, error) {
 		}
 		names = names[excess:]
 	}
-	s.perPeer.listed(peer, len(names))
+	s.perPeer.listed(peer, len(names), began)
 	return names, nil
 }

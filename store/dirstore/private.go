@@ -63,47 +63,61 @@ func privateDir(dir string, info fs.FileInfo) error {
 	return nil
 }
 
-// readPrivate reads a small file that the caller alone could have made, and
-// follows no symbolic link to it. The file stays open, for what how says. What is
-// wrong with it is ErrDamaged.
-func readPrivate(root *os.Root, name string, how int) (f *os.File, content []byte, err error) {
-	info, err := root.Lstat(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := privateFile(info); err != nil {
-		return nil, nil, err
-	}
-	f, err = root.OpenFile(name, how|noWait, 0)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if content, err = readAs(f, info); err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, content, nil
+// openFile is a small file that was read and is still open.
+type openFile struct {
+	*os.File
+	info     fs.FileInfo
+	content  []byte
+	writable bool
 }
 
-// readAs reads a file that should be the one which info describes.
-func readAs(f *os.File, info fs.FileInfo) ([]byte, error) {
-	opened, err := f.Stat()
+// readPrivate reads a small file that the caller alone could have made, and
+// follows no symbolic link to it. It opens the file for writing too if that is
+// wanted and possible. What is wrong with it is ErrDamaged.
+func readPrivate(root *os.Root, name string, write bool) (*openFile, error) {
+	info, err := root.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	if !os.SameFile(info, opened) {
-		return nil, fmt.Errorf("%w: replaced while it was opened", ErrDamaged)
-	}
-	content := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, content); err == io.EOF || err == io.ErrUnexpectedEOF {
-		return nil, fmt.Errorf("%w: truncated while it was read", ErrDamaged)
-	} else if err != nil {
+	if err := privateFile(info); err != nil {
 		return nil, err
 	}
-	return content, nil
+	f := &openFile{info: info, writable: write}
+	if write {
+		f.File, err = root.OpenFile(name, os.O_RDWR|noWait, 0)
+	}
+	if !write || err != nil { // a file that can only be read is as good
+		f.writable = false
+		f.File, err = root.OpenFile(name, os.O_RDONLY|noWait, 0)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.read(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *openFile) read() error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(f.info, opened) {
+		return fmt.Errorf("%w: replaced while it was opened", ErrDamaged)
+	}
+	f.content = make([]byte, f.info.Size())
+	if _, err := io.ReadFull(f, f.content); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("%w: truncated while it was read", ErrDamaged)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 func privateFile(info fs.FileInfo) error {

@@ -58,7 +58,7 @@ func (l *located) file() string { return path.Join(l.shard, l.base) }
 
 // pruneShard prunes a subdirectory and returns what is left.
 func (s *Store) pruneShard(dir string) (live []located, err error) {
-	shard, err := s.shard(dir)
+	shard, err := s.shard(dir, false)
 	if err != nil {
 		return nil, err
 	}

@@ -44,11 +44,11 @@ func loadSalt(root *os.Root, create bool, now int64) ([]byte, error) {
 }
 
 func readSalt(root *os.Root) ([]byte, error) {
-	f, content, err := readPrivate(root, saltFile, os.O_RDONLY)
+	f, err := readPrivate(root, saltFile, false)
 	if err != nil {
 		return nil, err
 	}
-	return content, f.Close()
+	return f.content, f.Close()
 }
 
 // makeSalt writes the salt whole under another name and links it into place,

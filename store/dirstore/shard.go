@@ -19,6 +19,8 @@ type shard struct {
 	listing sync.Mutex
 	self    *os.File // to list it
 
+	spares spares
+
 	users int  // guarded by shards.mu
 	kept  bool // in shards.open; guarded by shards.mu
 }
@@ -29,51 +31,35 @@ const maxShards = 8
 
 // shards are the subdirectories that a Store holds open.
 type shards struct {
-	mu   sync.Mutex
-	open []*shard // the last used is the last
+	mu     sync.Mutex
+	open   []*shard // the last used is the last
+	closed bool
 }
 
-// shard returns a subdirectory; the caller releases it. It looks anew who has
-// rights there, and whether it is still the one that is open.
-func (s *Store) shard(dir string) (*shard, error) {
+// shard returns a subdirectory, which it may make; the caller releases it. It
+// looks anew who has rights there, and whether it is still the one that is open.
+func (s *Store) shard(dir string, create bool) (*shard, error) {
 	info, err := s.root.Lstat(dir)
-	if err == nil {
-		err = privateDir(s.shardPath(dir), info)
-	} else {
-		err = fmt.Errorf("dirstore: %w", err)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("dirstore: %w", err)
+		}
+		info, err = s.root.Lstat(dir)
 	}
 	if err != nil {
-		s.shards.forget(dir)
+		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	if err := privateDir(s.shardPath(dir), info); err != nil {
 		return nil, err
 	}
-	if sh := s.shards.use(dir); sh != nil {
-		if os.SameFile(sh.info, info) {
-			return sh, nil
-		}
-		s.shards.release(sh)
-		s.shards.forget(dir)
+	if sh := s.shards.use(dir, info); sh != nil {
+		return sh, nil
 	}
 	sh, err := s.openShard(dir, info)
 	if err != nil {
 		return nil, err
 	}
 	return s.shards.add(sh), nil
-}
-
-// shardToPut returns a subdirectory, which it may make; the caller releases it.
-// One that is open is good: who puts mostly took there a moment ago.
-func (s *Store) shardToPut(dir string) (*shard, error) {
-	if sh := s.shards.use(dir); sh != nil {
-		return sh, nil
-	}
-	sh, err := s.shard(dir)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return sh, err
-	}
-	if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("dirstore: %w", err)
-	}
-	return s.shard(dir)
 }
 
 func (s *Store) shardPath(dir string) string {
@@ -116,17 +102,20 @@ func (sh *shard) list() ([]string, error) {
 }
 
 func (sh *shard) close() {
+	for f, ok := sh.spares.take(); ok; f, ok = sh.spares.take() {
+		sh.Remove(f.name) // or Prune will
+	}
 	if sh.self != nil {
 		sh.self.Close()
 	}
 	sh.Root.Close()
 }
 
-// use returns a subdirectory if it is open.
-func (s *shards) use(dir string) *shard {
+// use returns a subdirectory if it is open, and is what info describes.
+func (s *shards) use(dir string, info fs.FileInfo) *shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.open, func(sh *shard) bool { return sh.dir == dir })
+	i := slices.IndexFunc(s.open, func(sh *shard) bool { return sh.dir == dir && os.SameFile(sh.info, info) })
 	if i < 0 {
 		return nil
 	}
@@ -136,11 +125,16 @@ func (s *shards) use(dir string) *shard {
 	return sh
 }
 
-// add has sh held open, and returns it for use.
+// add has sh held open, unless the Store was closed meanwhile, and returns it for
+// use.
 func (s *shards) add(sh *shard) *shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sh.users, sh.kept = 1, true
+	sh.users = 1
+	if s.closed {
+		return sh
+	}
+	sh.kept = true
 	if s.open = append(s.open, sh); len(s.open) > maxShards {
 		s.drop(0)
 	}
@@ -155,20 +149,11 @@ func (s *shards) release(sh *shard) {
 	sh.closeUnused()
 }
 
-// forget holds a subdirectory open no longer.
-func (s *shards) forget(dir string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := len(s.open) - 1; i >= 0; i-- {
-		if s.open[i].dir == dir {
-			s.drop(i)
-		}
-	}
-}
-
+// close holds none open any longer.
 func (s *shards) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for len(s.open) > 0 {
 		s.drop(0)
 	}

@@ -21,7 +21,7 @@ func opened(t *testing.T, subdirectories int) (s *Store, dirs []string) {
 	t.Cleanup(func() { s.Close() })
 	for i := range subdirectories {
 		dirs = append(dirs, fmt.Sprintf("%02x", i))
-		sh, err := s.shardToPut(dirs[i])
+		sh, err := s.shard(dirs[i], true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func opened(t *testing.T, subdirectories int) (s *Store, dirs []string) {
 // that somebody uses stay open until he is done.
 func TestShardsBounded(t *testing.T) {
 	s, dirs := opened(t, 3*maxShards)
-	used, err := s.shard(dirs[0])
+	used, err := s.shard(dirs[0], false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestShardsBounded(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for n := range 200 {
-				sh, err := s.shard(dirs[(7*i+n)%len(dirs)])
+				sh, err := s.shard(dirs[(7*i+n)%len(dirs)], false)
 				if err == nil {
 					_, err = sh.list()
 					s.shards.release(sh)
@@ -58,7 +58,7 @@ func TestShardsBounded(t *testing.T) {
 		t.Errorf("%d are open, want %d", n, maxShards)
 	}
 	for _, dir := range dirs[1:] {
-		sh, err := s.shard(dir)
+		sh, err := s.shard(dir, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,10 @@ func TestShardsBounded(t *testing.T) {
 	if _, err := used.list(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after its use: %v", err)
 	}
-	last := s.shards.use(dirs[len(dirs)-1])
+	last, err := s.shard(dirs[len(dirs)-1], false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Close()
 	if _, err := last.list(); err != nil {
 		t.Errorf("closed under somebody: %v", err)
@@ -83,42 +86,63 @@ func TestShardsBounded(t *testing.T) {
 }
 
 // TestShardReplaced: a subdirectory that was removed, or removed and made anew,
-// is noticed.
+// or moved away, costs what was in it.
 func TestShardReplaced(t *testing.T) {
-	for what, again := range map[string]bool{"removed": false, "made anew": true} {
+	for what, replace := range map[string]func(dir string) error{
+		"removed":   os.RemoveAll,
+		"made anew": func(dir string) error { return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)) },
+		"moved":     func(dir string) error { return os.Rename(dir, dir+"x") },
+	} {
 		s, dirs := opened(t, 256)
 		const peer = "a.test"
-		put := func() error { return s.Put(t.Context(), peer, []byte("session"), time.Now().Add(time.Hour), true) }
-		if err := put(); err != nil {
-			t.Fatal(err)
-		}
-		p := s.peer(peer)
-		dir := filepath.Join(s.root.Name(), dirs[p[0]])
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
-		if again {
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
+		dir := filepath.Join(s.root.Name(), dirs[s.peer(peer)[0]])
+		put := func(session string) {
+			t.Helper()
+			if err := s.Put(t.Context(), peer, []byte(session), time.Now().Add(time.Hour), true); err != nil {
+				t.Errorf("%s: %v", what, err)
 			}
 		}
-		if err := put(); err == nil {
-			t.Errorf("%s: Put into what is not there succeeds", what)
+		takes := func(want string) {
+			t.Helper()
+			if session, err := s.Take(t.Context(), peer); string(session) != want || err != nil {
+				t.Errorf("%s: took %q, %v, want %q", what, session, err, want)
+			}
 		}
-		if err := put(); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
+		put("lost")
+		if err := replace(dir); err != nil {
 			t.Fatal(err)
 		}
-		if session, err := s.Take(t.Context(), peer); session != nil || err != nil {
-			t.Errorf("%s: took %q, %v", what, session, err)
+		put("second")
+		takes("second")
+		if err := os.RemoveAll(dir + "x"); err != nil {
+			t.Fatal(err)
 		}
-		if err := put(); err != nil {
-			t.Errorf("%s, after a Take: %v", what, err)
+		put("third")
+		if err := replace(dir); err != nil {
+			t.Fatal(err)
 		}
-		if session, err := s.Take(t.Context(), peer); string(session) != "session" || err != nil {
-			t.Errorf("%s, after a Take: took %q, %v", what, session, err)
-		}
+		takes("")
+		put("fourth")
+		takes("fourth")
+		takes("")
+	}
+}
+
+// TestShardAddedLate: a subdirectory that is opened while the Store is closed is
+// closed with its last use.
+func TestShardAddedLate(t *testing.T) {
+	s, dirs := opened(t, 1)
+	info, err := s.root.Lstat(dirs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh, err := s.openShard(dirs[0], info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s.shards.release(s.shards.add(sh))
+	if _, err := sh.list(); !errors.Is(err, os.ErrClosed) || len(s.shards.open) > 0 {
+		t.Errorf("after Close and its last use: %v, %d are held", err, len(s.shards.open))
 	}
 }

@@ -1,113 +1,126 @@
 package dirstore
 
 import (
+	"errors"
+	"io/fs"
 	"os"
-	"path"
-	"slices"
 	"sync"
 	"time"
 )
 
-// spares are files that sessions were taken from and the next of their
-// subdirectories will be written to: who takes a session to connect mostly is
-// given another. A file system may make new files slowly where many were removed
-// a moment ago: ext4 gives none of their inodes away for minutes, and looks at
-// each before it finds another.
+// spares are files of a subdirectory that sessions were taken from and the next
+// will be written to: who takes a session to connect mostly is given another. A
+// file system may make new files slowly where many were removed a moment ago:
+// ext4 gives none of their inodes away for minutes, and looks at each before it
+// finds another.
 type spares struct {
 	mu    sync.Mutex
-	files []spare // oldest first
+	files []spare
 }
 
 // spare is one of them, all zero. Whoever is killed leaves it to be pruned.
 type spare struct {
-	dir, name string // the name is a temporary one
-	made      int64
-	size      int // bytes
+	name string // a temporary one
+	made int64
+	info fs.FileInfo // of the session's file
 }
 
 const (
-	maxSpares = 8 // of a Store
+	maxSpares = 4
 	// spareFor is for how long a spare file is used: Prune, of any process, takes
 	// it for left behind a while later.
 	spareFor = staleAfter / 2
 )
 
-// add keeps a file, and returns the one that has to go for it.
-func (s *spares) add(f spare) (gone spare, full bool) {
+// add keeps a file, if there is room.
+func (s *spares) add(f spare) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if full = len(s.files) == maxSpares; full {
-		gone = s.files[0]
-		s.files = slices.Delete(s.files, 0, 1)
+	if len(s.files) == maxSpares {
+		return false
 	}
 	s.files = append(s.files, f)
-	return gone, full
+	return true
 }
 
-// take returns a file in a subdirectory, which is the caller's then.
-func (s *spares) take(dir string) (f spare, ok bool) {
+// take returns the file that was kept last, which is the caller's then.
+func (s *spares) take() (f spare, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.files, func(f spare) bool { return f.dir == dir })
-	if i < 0 {
-		return spare{}, false
+	if n := len(s.files) - 1; n >= 0 {
+		f, s.files = s.files[n], s.files[:n]
+		return f, true
 	}
-	f = s.files[i]
-	s.files = slices.Delete(s.files, i, i+1)
-	return f, true
+	return spare{}, false
 }
 
-// all returns every file, which are the caller's then.
-func (s *spares) all() (files []spare) {
+func (s *spares) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	files, s.files = s.files, nil
-	return files
+	return len(s.files) == maxSpares
 }
 
-// setAside makes a spare of a session's file, which is open: of all that try to,
+// setAside makes a spare of a session's file that is open: of all that try to,
 // one succeeds, and has the session alone. It is wiped.
-func (s *Store) setAside(shard *shard, file string, f *os.File, size int) error {
-	to := spare{shard.dir, newTemporary(s.now()), s.now(), size}
+func (s *Store) setAside(shard *shard, file string, f *openFile) error {
+	to := spare{newTemporary(s.now()), s.now(), f.info}
 	if err := shard.Rename(file, to.name); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(make([]byte, size), 0); err != nil {
-		s.discard(to)
-	} else if gone, full := s.spares.add(to); full {
-		s.discard(gone)
+	if _, err := f.WriteAt(make([]byte, len(f.content)), 0); err != nil || !shard.spares.add(to) {
+		s.removeTemporary(shard, to.name)
 	}
 	return nil
 }
 
-// discard removes a spare file. If it cannot, Prune will.
-func (s *Store) discard(f spare) { s.root.Remove(path.Join(f.dir, f.name)) }
+// removeTemporary removes a file that is of no use. If it cannot, Prune will.
+func (s *Store) removeTemporary(shard *shard, name string) {
+	if err := removeIfThere(shard.Root, name); err != nil {
+		s.logger.Warn("temporary file not removed", "file", name, "err", err)
+	}
+}
 
-// writeTemporary writes to a file in a subdirectory that is not there yet for
-// anybody else, and returns its name.
-func (s *Store) writeTemporary(shard *shard, content []byte) (name string, err error) {
-	if f, ok := s.spares.take(shard.dir); ok {
+// refill writes to a spare file, if there is one, and returns its name.
+func (s *Store) refill(shard *shard, content []byte) (name string, ok bool) {
+	for f, found := shard.spares.take(); found; f, found = shard.spares.take() {
 		age := time.Duration(s.now() - f.made)
 		if age >= 0 && age < spareFor && f.write(shard.Root, content) == nil {
-			return f.name, nil
+			return f.name, true
 		}
-		s.discard(f)
+		s.removeTemporary(shard, f.name)
 	}
-	name = newTemporary(s.now())
-	return name, writeNew(shard.Root, name, content, false)
+	return "", false
 }
+
+var errChanged = errors.New("dirstore: spare file is not as it was left")
 
 func (f *spare) write(root *os.Root, content []byte) error {
 	file, err := root.OpenFile(f.name, os.O_WRONLY|noWait, 0)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(content)
-	if err == nil && len(content) < f.size {
+	err = f.unchanged(file)
+	if err == nil {
+		_, err = file.Write(content)
+	}
+	if err == nil && int64(len(content)) < f.info.Size() {
 		err = file.Truncate(int64(len(content)))
 	}
 	if closing := file.Close(); err == nil {
 		err = closing
 	}
 	return err
+}
+
+// unchanged makes sure that what was opened is the file, not what a link of its
+// name leads to, and nobody else's to read: a secret will be in it.
+func (f *spare) unchanged(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, f.info) || info.Size() != f.info.Size() || !reusable(info) {
+		return errChanged
+	}
+	return privateFile(info)
 }

@@ -57,15 +57,25 @@ func TestSpare(t *testing.T) {
 	}
 }
 
-// TestSpareOfAnother: a session of another subdirectory has a file of its own.
-func TestSpareOfAnother(t *testing.T) {
-	s, c, dir := fresh(t, dirstore.Options{})
-	for i := range 40 {
+// TestSpares: a subdirectory has a few spare files, another none of them, and
+// Close removes all.
+func TestSpares(t *testing.T) {
+	s, c, dir := fresh(t, dirstore.Options{PerPeer: -1})
+	for range 10 {
+		put(t, s, peer, "session", c.in(time.Hour), true)
+	}
+	for range 10 {
+		takes(t, s, peer, "session")
+	}
+	if n := len(temporaries(t, dir)); n != 4 {
+		t.Errorf("%d spare files, want 4", n)
+	}
+	for i := range 100 {
 		put(t, s, fmt.Sprint(i), "session", c.in(time.Hour), true)
 		takes(t, s, fmt.Sprint(i), "session", "")
 	}
-	if n := len(temporaries(t, dir)); n < 2 || n > 8 {
-		t.Errorf("%d spare files, want a few", n)
+	if n := len(temporaries(t, dir)); n < 4 || n > 8*4 {
+		t.Errorf("%d spare files in all, want a few in each of 8 subdirectories", n)
 	}
 	s.Close()
 	if left := temporaries(t, dir); len(left) > 0 {
@@ -73,31 +83,83 @@ func TestSpareOfAnother(t *testing.T) {
 	}
 }
 
-// TestSpareGone: a spare file that somebody removed, or that is so old that
-// somebody may be about to, costs nothing.
-func TestSpareGone(t *testing.T) {
-	for what, lose := range map[string]func(c *clock, file string) error{
-		"removed":   func(_ *clock, file string) error { return os.Remove(file) },
-		"old":       func(c *clock, _ string) error { c.advance(5 * time.Minute); return nil },
-		"of future": func(c *clock, _ string) error { c.advance(-time.Second); return nil },
-		"directory": func(_ *clock, file string) error {
-			if err := os.Remove(file); err != nil {
-				return err
-			}
-			return os.Mkdir(file, 0o700)
+// TestSpareChanged: a spare file that somebody removed or changed, or that is so
+// old that somebody may be about to remove it, is not used: the next session has
+// a file of its own, and nothing else is written to.
+func TestSpareChanged(t *testing.T) {
+	unix(t)
+	for what, change := range map[string]func(c *clock, file string) error{
+		"removed":    func(_ *clock, file string) error { return os.Remove(file) },
+		"old":        func(c *clock, _ string) error { c.advance(5 * time.Minute); return nil },
+		"of future":  func(c *clock, _ string) error { c.advance(-time.Second); return nil },
+		"for others": func(_ *clock, file string) error { return os.Chmod(file, 0o644) },
+		"linked":     func(_ *clock, file string) error { return os.Link(file, file+"x") },
+		"grown":      func(_ *clock, file string) error { return os.Truncate(file, 1000) },
+		"shorter":    func(_ *clock, file string) error { return os.Truncate(file, 1) },
+		"directory":  func(_ *clock, file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) },
+		"a link": func(_ *clock, file string) error {
+			live, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*-once-*"))
+			return errors.Join(err, os.Remove(file), os.Symlink(filepath.Base(live[0]), file))
 		},
 	} {
 		s, c, dir := fresh(t, dirstore.Options{})
+		put(t, s, peer, "live", c.in(time.Hour), true)
 		put(t, s, peer, "first", c.in(time.Hour), true)
 		takes(t, s, peer, "first")
-		if err := lose(c, temporaries(t, dir)[0]); err != nil {
+		spare, err := os.Open(temporaries(t, dir)[0]) // until the end, or its inode may be given away
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, err := spare.Stat()
+		if err := errors.Join(err, change(c, temporaries(t, dir)[0])); err != nil {
 			t.Fatal(err)
 		}
 		put(t, s, peer, "second", c.in(time.Hour), true)
-		takes(t, s, peer, "second", "")
+		all := entries(t, s)
+		is, err := os.Lstat(filepath.Join(dir, all[len(all)-1].File))
+		if err != nil || is.Mode() != 0o600 || os.SameFile(was, is) {
+			t.Errorf("%s: written to the spare file, or to one with mode %v (%v)", what, is.Mode(), err)
+		}
+		takes(t, s, peer, "second", "live", "")
 		if got := s.Stats(); got.Damaged != 0 {
 			t.Errorf("%s: %+v", what, got)
 		}
+		spare.Close()
+	}
+}
+
+// TestLinkedFileStays: a copy that was made of links keeps what it had.
+func TestLinkedFileStays(t *testing.T) {
+	unix(t)
+	s, c, dir := fresh(t, dirstore.Options{})
+	put(t, s, peer, "session", c.in(time.Hour), true)
+	file, copied := filepath.Join(dir, entries(t, s)[0].File), filepath.Join(t.TempDir(), "copy")
+	before, err := os.ReadFile(file)
+	if err := errors.Join(err, os.Link(file, copied)); err != nil {
+		t.Fatal(err)
+	}
+	takes(t, s, peer, "session")
+	put(t, s, peer, "next", c.in(time.Hour), true)
+	if after, err := os.ReadFile(copied); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the copy holds %q, %v", after, err)
+	}
+	takes(t, s, peer, "next", "")
+}
+
+// TestCloseDuringTake: what a Take leaves that is under way is removed too.
+func TestCloseDuringTake(t *testing.T) {
+	c := &hooked{clock: newClock()}
+	dir := filepath.Join(t.TempDir(), "sessions")
+	s := open(t, dir, dirstore.Options{Time: c.now})
+	put(t, s, peer, "session", c.in(time.Hour), true)
+	c.after(1, func() { // once its files are listed
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	takes(t, s, peer, "session")
+	if left := tree(t, dir); len(left) != 2 {
+		t.Errorf("Close and a Take leave %q", left)
 	}
 }
 
