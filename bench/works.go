@@ -121,9 +121,9 @@ var works = []work{
 	{"resumeTicket12", resumeTicket12, oursAlone, serverSession, 1, fixed(4000), resumption("TLS 1.2 ticket", 5)},
 	{"resumeTicket13", resumeTicket13, oursAlone, serverSession, 1, fixed(4000), resumption("TLS 1.3 ticket", 5)},
 
-	{"dialWarmMemory", dialWarmMemory, oursAlone, serverSession, 1, fixed(1000),
+	{"dialWarmMemory", dialWarmMemory, oursAlone, serverSession, 1, fixed(4000),
 		[]row{{does: "CPU of a dial that resumes, over one with crypto/tls's cache", figure: overBase, unit: "us"}}},
-	{"dialWarmDirstore", dialWarmDirstore, oursAlone, serverSession, 1, fixed(1000),
+	{"dialWarmDirstore", dialWarmDirstore, oursAlone, serverSession, 1, fixed(4000),
 		[]row{{does: "CPU of a dial that resumes from a dirstore, over one from memory", figure: overBase, unit: "us", aim: 150}}},
 }
 

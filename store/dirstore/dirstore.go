@@ -278,7 +278,7 @@ func list(root *os.Root) ([]string, error) {
 // write makes a session's file, which is there whole or not at all.
 func (s *Store) write(shard *shard, n name, content []byte) error {
 	if tmp, ok := s.refill(shard, content); ok {
-		err := shard.Rename(tmp, n.String())
+		err := shard.rename(tmp, n.String())
 		if err == nil {
 			return nil
 		}
@@ -291,7 +291,7 @@ func (s *Store) write(shard *shard, n name, content []byte) error {
 	if err := writeNew(shard.Root, tmp, content, false); err != nil {
 		return err
 	}
-	if err := shard.Rename(tmp, n.String()); err != nil {
+	if err := shard.rename(tmp, n.String()); err != nil {
 		s.removeTemporary(shard, tmp)
 		return err
 	}
@@ -363,7 +363,7 @@ func (s *Store) decodeFile(shard *shard, n name, take bool) (session []byte, sea
 	if err != nil {
 		return nil, false, err
 	}
-	defer f.Close()
+	defer f.close()
 	session, sealed, err = s.codec.open(n.String(), f.content)
 	if err == nil && take && !s.claim(shard, n.String(), f) {
 		clear(session)

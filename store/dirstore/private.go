@@ -65,7 +65,7 @@ func privateDir(dir string, info fs.FileInfo) error {
 
 // openFile is a small file that was read and is still open.
 type openFile struct {
-	*os.File
+	*os.File // nil once another has it
 	info     fs.FileInfo
 	content  []byte
 	writable bool
@@ -101,6 +101,12 @@ func readPrivate(root *os.Root, name string, write bool) (*openFile, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+func (f *openFile) close() {
+	if f.File != nil {
+		f.Close()
+	}
 }
 
 func (f *openFile) read() error {

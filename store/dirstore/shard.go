@@ -18,6 +18,7 @@ type shard struct {
 
 	listing sync.Mutex
 	self    *os.File // to list it
+	fd      int      // that of self
 
 	spares spares
 
@@ -74,6 +75,7 @@ func (s *Store) openShard(dir string, info fs.FileInfo) (*shard, error) {
 	}
 	sh := &shard{Root: root, dir: dir}
 	if sh.self, err = root.OpenFile(".", os.O_RDONLY|noWait, 0); err == nil {
+		sh.fd = int(sh.self.Fd())
 		sh.info, err = sh.self.Stat()
 	}
 	if err == nil && !os.SameFile(info, sh.info) {
@@ -103,6 +105,7 @@ func (sh *shard) list() ([]string, error) {
 
 func (sh *shard) close() {
 	for f, ok := sh.spares.take(); ok; f, ok = sh.spares.take() {
+		f.Close()
 		sh.Remove(f.name) // or Prune will
 	}
 	if sh.self != nil {

@@ -2,7 +2,6 @@ package dirstore
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -18,11 +17,13 @@ type spares struct {
 	files []spare
 }
 
-// spare is one of them, all zero. Whoever is killed leaves it to be pruned.
+// spare is one of them, open and all zero. Whoever is killed leaves it to be
+// pruned.
 type spare struct {
+	*os.File
 	name string // a temporary one
 	made int64
-	info fs.FileInfo // of the session's file
+	size int64
 }
 
 const (
@@ -60,14 +61,16 @@ func (s *spares) full() bool {
 	return len(s.files) == maxSpares
 }
 
-// setAside makes a spare of a session's file that is open: of all that try to,
-// one succeeds, and has the session alone. It is wiped.
+// setAside makes a spare of a session's file: of all that try to, one succeeds,
+// and has the session alone. It is wiped, and no longer the caller's to close.
 func (s *Store) setAside(shard *shard, file string, f *openFile) error {
-	to := spare{newTemporary(s.now()), s.now(), f.info}
-	if err := shard.Rename(file, to.name); err != nil {
+	to := spare{f.File, newTemporary(s.now()), s.now(), f.info.Size()}
+	if err := shard.rename(file, to.name); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(make([]byte, len(f.content)), 0); err != nil || !shard.spares.add(to) {
+	f.File = nil
+	if _, err := to.WriteAt(make([]byte, to.size), 0); err != nil || !shard.spares.add(to) {
+		to.Close()
 		s.removeTemporary(shard, to.name)
 	}
 	return nil
@@ -83,8 +86,11 @@ func (s *Store) removeTemporary(shard *shard, name string) {
 // refill writes to a spare file, if there is one, and returns its name.
 func (s *Store) refill(shard *shard, content []byte) (name string, ok bool) {
 	for f, found := shard.spares.take(); found; f, found = shard.spares.take() {
-		age := time.Duration(s.now() - f.made)
-		if age >= 0 && age < spareFor && f.write(shard.Root, content) == nil {
+		err := errChanged
+		if age := time.Duration(s.now() - f.made); age >= 0 && age < spareFor {
+			err = f.write(content)
+		}
+		if closing := f.Close(); err == nil && closing == nil {
 			return f.name, true
 		}
 		s.removeTemporary(shard, f.name)
@@ -94,32 +100,27 @@ func (s *Store) refill(shard *shard, content []byte) (name string, ok bool) {
 
 var errChanged = errors.New("dirstore: spare file is not as it was left")
 
-func (f *spare) write(root *os.Root, content []byte) error {
-	file, err := root.OpenFile(f.name, os.O_WRONLY|noWait, 0)
-	if err != nil {
+func (f *spare) write(content []byte) error {
+	if err := f.unchanged(); err != nil {
 		return err
 	}
-	err = f.unchanged(file)
-	if err == nil {
-		_, err = file.Write(content)
+	if _, err := f.WriteAt(content, 0); err != nil {
+		return err
 	}
-	if err == nil && int64(len(content)) < f.info.Size() {
-		err = file.Truncate(int64(len(content)))
+	if size := int64(len(content)); size < f.size {
+		return f.Truncate(size)
 	}
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	return err
+	return nil
 }
 
-// unchanged makes sure that what was opened is the file, not what a link of its
-// name leads to, and nobody else's to read: a secret will be in it.
-func (f *spare) unchanged(file *os.File) error {
-	info, err := file.Stat()
+// unchanged makes sure that the file still has its one name, and is nobody
+// else's to read: a secret will be in it.
+func (f *spare) unchanged() error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if !os.SameFile(info, f.info) || info.Size() != f.info.Size() || !reusable(info) {
+	if info.Size() != f.size || !reusable(info) {
 		return errChanged
 	}
 	return privateFile(info)
