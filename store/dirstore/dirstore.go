@@ -277,12 +277,15 @@ func list(root *os.Root) ([]string, error) {
 
 // write makes a session's file, which is there whole or not at all.
 func (s *Store) write(shard *shard, n name, content []byte) error {
-	if tmp, ok := s.refill(shard, content); ok {
-		err := shard.rename(tmp, n.String())
+	if f, ok := s.refill(shard, content); ok {
+		err := shard.rename(f.name, n.String())
 		if err == nil {
+			if old, full := shard.written.add(f); full {
+				old.Close()
+			}
 			return nil
 		}
-		s.removeTemporary(shard, tmp)
+		s.discard(shard, f)
 		if !errors.Is(err, fs.ErrNotExist) { // else a process whose clock is ahead has pruned it
 			return err
 		}
@@ -359,7 +362,12 @@ func (s *Store) decode(shard *shard, n name, take bool) (session []byte, sealed 
 }
 
 func (s *Store) decodeFile(shard *shard, n name, take bool) (session []byte, sealed bool, err error) {
-	f, err := readPrivate(shard.Root, n.String(), take)
+	var f *openFile
+	if take {
+		f, err = shard.readToTake(n.String())
+	} else {
+		f, err = readPrivate(shard.Root, n.String())
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -72,31 +72,70 @@ type openFile struct {
 }
 
 // readPrivate reads a small file that the caller alone could have made, and
-// follows no symbolic link to it. It opens the file for writing too if that is
-// wanted and possible. What is wrong with it is ErrDamaged.
-func readPrivate(root *os.Root, name string, write bool) (*openFile, error) {
+// follows no symbolic link to it. What is wrong with it is ErrDamaged.
+func readPrivate(root *os.Root, name string) (*openFile, error) {
+	info, err := lstatPrivate(root, name)
+	if err != nil {
+		return nil, err
+	}
+	return readFile(root, name, info, os.O_RDONLY)
+}
+
+// readToTake is readPrivate for a session's file, which it opens for writing too,
+// if it can, and does not open where it still is.
+func (sh *shard) readToTake(name string) (*openFile, error) {
+	info, err := lstatPrivate(sh.Root, name)
+	if err != nil {
+		return nil, err
+	}
+	if held, ok := sh.written.same(info); ok {
+		f := &openFile{File: held.File, info: info, writable: true}
+		return f.readAll()
+	}
+	f, err := readFile(sh.Root, name, info, os.O_RDWR)
+	if err != nil { // one that can only be read is as good
+		f, err = readFile(sh.Root, name, info, os.O_RDONLY)
+	}
+	return f, err
+}
+
+func lstatPrivate(root *os.Root, name string) (fs.FileInfo, error) {
 	info, err := root.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := privateFile(info); err != nil {
-		return nil, err
-	}
-	f := &openFile{info: info, writable: write}
-	if write {
-		f.File, err = root.OpenFile(name, os.O_RDWR|noWait, 0)
-	}
-	if !write || err != nil { // a file that can only be read is as good
-		f.writable = false
-		f.File, err = root.OpenFile(name, os.O_RDONLY|noWait, 0)
-	}
+	return info, privateFile(info)
+}
+
+// readFile reads the file that info describes.
+func readFile(root *os.Root, name string, info fs.FileInfo, flag int) (*openFile, error) {
+	file, err := root.OpenFile(name, flag|noWait, 0)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := f.read(); err != nil {
+	f := &openFile{File: file, info: info, writable: flag == os.O_RDWR}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(info, opened) {
+		err = fmt.Errorf("%w: replaced while it was opened", ErrDamaged)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f.readAll()
+}
+
+// readAll returns f with its content, or closes it.
+func (f *openFile) readAll() (*openFile, error) {
+	f.content = make([]byte, f.info.Size())
+	_, err := f.ReadAt(f.content, 0)
+	if err == io.EOF {
+		err = fmt.Errorf("%w: truncated while it was read", ErrDamaged)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -107,23 +146,6 @@ func (f *openFile) close() {
 	if f.File != nil {
 		f.Close()
 	}
-}
-
-func (f *openFile) read() error {
-	opened, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !os.SameFile(f.info, opened) {
-		return fmt.Errorf("%w: replaced while it was opened", ErrDamaged)
-	}
-	f.content = make([]byte, f.info.Size())
-	if _, err := io.ReadFull(f, f.content); err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: truncated while it was read", ErrDamaged)
-	} else if err != nil {
-		return err
-	}
-	return nil
 }
 
 func privateFile(info fs.FileInfo) error {

@@ -28,7 +28,7 @@ func TestReadOnlyFile(t *testing.T) {
 	if err := sh.Chmod(file, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	f, err := readPrivate(sh.Root, file, true)
+	f, err := sh.readToTake(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestReadOnlyFile(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(s.root.Name(), p.shard(), "*")); len(left) > 0 {
 		t.Errorf("%q are left", left)
 	}
-	if _, err := readPrivate(sh.Root, file, true); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := sh.readToTake(file); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after it was taken: %v", err)
 	}
 }

@@ -44,7 +44,7 @@ func loadSalt(root *os.Root, create bool, now int64) ([]byte, error) {
 }
 
 func readSalt(root *os.Root) ([]byte, error) {
-	f, err := readPrivate(root, saltFile, false)
+	f, err := readPrivate(root, saltFile)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,8 @@ type shard struct {
 	self    *os.File // to list it
 	fd      int      // that of self
 
-	spares spares
+	spares  heldFiles
+	written heldFiles // which sessions may be taken from
 
 	users int  // guarded by shards.mu
 	kept  bool // in shards.open; guarded by shards.mu
@@ -104,9 +105,12 @@ func (sh *shard) list() ([]string, error) {
 }
 
 func (sh *shard) close() {
-	for f, ok := sh.spares.take(); ok; f, ok = sh.spares.take() {
+	for f, ok := sh.spares.last(); ok; f, ok = sh.spares.last() {
 		f.Close()
 		sh.Remove(f.name) // or Prune will
+	}
+	for f, ok := sh.written.last(); ok; f, ok = sh.written.last() {
+		f.Close()
 	}
 	if sh.self != nil {
 		sh.self.Close()

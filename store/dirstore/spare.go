@@ -2,78 +2,104 @@ package dirstore
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
 
-// spares are files of a subdirectory that sessions were taken from and the next
-// will be written to: who takes a session to connect mostly is given another. A
-// file system may make new files slowly where many were removed a moment ago:
-// ext4 gives none of their inodes away for minutes, and looks at each before it
-// finds another.
-type spares struct {
-	mu    sync.Mutex
-	files []spare
+// A file that a session was taken from is a spare: the next session of the
+// subdirectory is written to it, for who takes a session to connect mostly is
+// given another. A file system may make new files slowly where many were removed
+// a moment ago: ext4 gives none of their inodes away for minutes, and looks at
+// each before it finds another.
+
+// heldFile is a file that stays open between a Take and the next Put, where it
+// is a spare and all zero, or between a Put and the next Take. Whoever is killed
+// leaves a spare to be pruned.
+type heldFile struct {
+	*os.File
+	info fs.FileInfo
+	name string // a spare's, which is a temporary one
+	made int64  // the spare
 }
 
-// spare is one of them, open and all zero. Whoever is killed leaves it to be
-// pruned.
-type spare struct {
-	*os.File
-	name string // a temporary one
-	made int64
-	size int64
+// heldFiles are a few of them, the last used the last.
+type heldFiles struct {
+	mu    sync.Mutex
+	files []heldFile
 }
 
 const (
-	maxSpares = 4
+	maxHeld = 4
 	// spareFor is for how long a spare file is used: Prune, of any process, takes
 	// it for left behind a while later.
 	spareFor = staleAfter / 2
 )
 
-// add keeps a file, if there is room.
-func (s *spares) add(f spare) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.files) == maxSpares {
-		return false
+// add keeps a file, and returns the one that it is kept instead of.
+func (h *heldFiles) add(f heldFile) (dropped heldFile, full bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if full = len(h.files) == maxHeld; full {
+		dropped = h.files[0]
+		h.files = slices.Delete(h.files, 0, 1)
 	}
-	s.files = append(s.files, f)
-	return true
+	h.files = append(h.files, f)
+	return dropped, full
 }
 
-// take returns the file that was kept last, which is the caller's then.
-func (s *spares) take() (f spare, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.files) - 1; n >= 0 {
-		f, s.files = s.files[n], s.files[:n]
-		return f, true
-	}
-	return spare{}, false
+// last returns the file that was kept last, which is the caller's then.
+func (h *heldFiles) last() (f heldFile, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.take(len(h.files) - 1)
 }
 
-func (s *spares) full() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.files) == maxSpares
+// same returns the file that info describes, which is the caller's then.
+func (h *heldFiles) same(info fs.FileInfo) (f heldFile, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.take(slices.IndexFunc(h.files, func(f heldFile) bool { return os.SameFile(f.info, info) }))
+}
+
+// take is for those who hold h.mu.
+func (h *heldFiles) take(i int) (f heldFile, ok bool) {
+	if i < 0 {
+		return heldFile{}, false
+	}
+	f = h.files[i]
+	h.files = slices.Delete(h.files, i, i+1)
+	return f, true
+}
+
+func (h *heldFiles) full() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.files) == maxHeld
 }
 
 // setAside makes a spare of a session's file: of all that try to, one succeeds,
 // and has the session alone. It is wiped, and no longer the caller's to close.
 func (s *Store) setAside(shard *shard, file string, f *openFile) error {
-	to := spare{f.File, newTemporary(s.now()), s.now(), f.info.Size()}
-	if err := shard.rename(file, to.name); err != nil {
+	spare := heldFile{f.File, f.info, newTemporary(s.now()), s.now()}
+	if err := shard.rename(file, spare.name); err != nil {
 		return err
 	}
 	f.File = nil
-	if _, err := to.WriteAt(make([]byte, to.size), 0); err != nil || !shard.spares.add(to) {
-		to.Close()
-		s.removeTemporary(shard, to.name)
+	if _, err := spare.WriteAt(make([]byte, spare.info.Size()), 0); err != nil {
+		s.discard(shard, spare)
+	} else if old, full := shard.spares.add(spare); full {
+		s.discard(shard, old)
 	}
 	return nil
+}
+
+// discard gives up a spare.
+func (s *Store) discard(shard *shard, f heldFile) {
+	f.Close()
+	s.removeTemporary(shard, f.name)
 }
 
 // removeTemporary removes a file that is of no use. If it cannot, Prune will.
@@ -83,45 +109,35 @@ func (s *Store) removeTemporary(shard *shard, name string) {
 	}
 }
 
-// refill writes to a spare file, if there is one, and returns its name.
-func (s *Store) refill(shard *shard, content []byte) (name string, ok bool) {
-	for f, found := shard.spares.take(); found; f, found = shard.spares.take() {
-		err := errChanged
-		if age := time.Duration(s.now() - f.made); age >= 0 && age < spareFor {
-			err = f.write(content)
+// refill writes to a spare, if there is one, and returns it.
+func (s *Store) refill(shard *shard, content []byte) (f heldFile, ok bool) {
+	for f, found := shard.spares.last(); found; f, found = shard.spares.last() {
+		if age := time.Duration(s.now() - f.made); age >= 0 && age < spareFor && f.write(content) == nil {
+			return f, true
 		}
-		if closing := f.Close(); err == nil && closing == nil {
-			return f.name, true
-		}
-		s.removeTemporary(shard, f.name)
+		s.discard(shard, f)
 	}
-	return "", false
+	return heldFile{}, false
 }
 
 var errChanged = errors.New("dirstore: spare file is not as it was left")
 
-func (f *spare) write(content []byte) error {
-	if err := f.unchanged(); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(content, 0); err != nil {
-		return err
-	}
-	if size := int64(len(content)); size < f.size {
-		return f.Truncate(size)
-	}
-	return nil
-}
-
-// unchanged makes sure that the file still has its one name, and is nobody
-// else's to read: a secret will be in it.
-func (f *spare) unchanged() error {
+func (f *heldFile) write(content []byte) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if info.Size() != f.size || !reusable(info) {
+	if err := privateFile(info); err != nil { // a secret will be in it
+		return err
+	}
+	if info.Size() != f.info.Size() || !reusable(info) {
 		return errChanged
 	}
-	return privateFile(info)
+	if _, err := f.WriteAt(content, 0); err != nil {
+		return err
+	}
+	if size := int64(len(content)); size < info.Size() {
+		return f.Truncate(size)
+	}
+	return nil
 }
