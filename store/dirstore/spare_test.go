@@ -163,6 +163,65 @@ func TestCloseDuringTake(t *testing.T) {
 	}
 }
 
+// TestHeldFileIsTaken: what a Store holds open another may take, and write the
+// next session to. Then that is what is there.
+func TestHeldFileIsTaken(t *testing.T) {
+	c := &hooked{clock: newClock()}
+	dir := filepath.Join(t.TempDir(), "sessions")
+	first, second := open(t, dir, dirstore.Options{Time: c.now}), open(t, dir, dirstore.Options{Time: c.now})
+	held := func(session string) { // in a file of an earlier session
+		put(t, first, peer, "earlier", c.in(time.Hour), true)
+		takes(t, first, peer, "earlier")
+		put(t, first, peer, session, c.in(time.Hour), true)
+	}
+	held("one")
+	takes(t, second, peer, "one")
+	takes(t, first, peer, "")
+	put(t, second, peer, "two", c.in(time.Hour), true)
+	takes(t, first, peer, "two", "")
+
+	held("three")
+	c.after(1, func() { // once the first has listed its files
+		takes(t, second, peer, "three")
+		put(t, second, peer, "four", c.clock.in(time.Hour), true)
+	})
+	takes(t, first, peer, "", "four", "")
+	for _, s := range []*dirstore.Store{first, second} {
+		if got := s.Stats(); got.Damaged != 0 || got.Skipped != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+// TestHandlesBounded: however many sessions come and go, few files stay open,
+// and none after Close.
+func TestHandlesBounded(t *testing.T) {
+	handles := func() int {
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(open)
+	}
+	before := handles()
+	s, c, _ := fresh(t, dirstore.Options{})
+	for i := range 400 {
+		for range 3 {
+			put(t, s, fmt.Sprint(i%40), "session", c.in(time.Hour), true)
+		}
+		take(t, s, fmt.Sprint(i%40))
+		take(t, s, fmt.Sprint((i+1)%40))
+	}
+	const most = 1 + 8*(2+2*4) // the directory; of eight more two handles, and those of their files
+	if n := handles() - before; n < 8 || n > most {
+		t.Errorf("%d handles are open, want at most %d", n, most)
+	}
+	s.Close()
+	if n := handles() - before; n > 0 {
+		t.Errorf("%d handles are open after Close", n)
+	}
+}
+
 // TestSpareIsRead: who reads a file while another takes it and writes the next
 // session to it finds it gone, not damaged.
 func TestSpareIsRead(t *testing.T) {
