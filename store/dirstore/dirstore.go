@@ -40,9 +40,9 @@ type Options struct {
 	PerPeer int
 
 	// Max is the most sessions in the directory: those that expire first go.
-	// Zero means DefaultMax, a negative number no limit. It is held by Prune,
-	// once in an eighth of Max Puts, and makes room for that many: of several
-	// processes each may exceed it by an eighth for a while.
+	// Zero means DefaultMax, a negative number no limit. A Put that may exceed it
+	// makes room for an eighth of Max, so of several processes each may exceed it
+	// by that for a while.
 	Max int
 
 	// Inspect is for tools that look into a directory: Open makes nothing, but
@@ -68,13 +68,13 @@ type Store struct {
 	codec  codec
 
 	perPeer    perPeer
-	keep       int // what Prune leaves; negative: no limit
+	most       int // sessions; negative: no limit
 	pruneEvery int64
 	inspect    bool
 	time       func() time.Time
 	logger     *slog.Logger
 
-	due     atomic.Int64 // Puts since Open, to tell when to prune
+	room    atomic.Int64 // Puts until the next prune
 	lastPut atomic.Int64
 	stats   stats
 }
@@ -106,7 +106,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	if !s.inspect {
-		s.pruneQuietly(context.Background())
+		s.pruneFor(context.Background(), 0)
 	}
 	return s, nil
 }
@@ -121,10 +121,9 @@ func (s *Store) limit(perPeer, most int) {
 	if most == 0 {
 		most = DefaultMax
 	}
-	s.perPeer.limit, s.keep, s.pruneEvery = perPeer, -1, unlimitedPruneEvery
+	s.perPeer.limit, s.most, s.pruneEvery = perPeer, most, unlimitedPruneEvery
 	if most > 0 {
-		every := max(most/8, 1)
-		s.keep, s.pruneEvery = most-every, int64(every)
+		s.pruneEvery = int64(max(most/8, 1))
 	}
 }
 
@@ -148,8 +147,9 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 	if n.expires <= s.now() {
 		return nil
 	}
-	if s.due.Add(1)%s.pruneEvery == 0 && !s.inspect {
-		s.pruneQuietly(ctx)
+	if s.room.Add(-1) == -1 && !s.inspect { // one of several Puts at a time
+		s.pruneFor(ctx, s.pruneEvery)
+		s.room.Add(-1)
 	}
 	shard, err := s.shard(n.peer.shard(), true)
 	if err != nil {
@@ -173,11 +173,18 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 // Take returns the session of peer that was put last and has not expired, nil
 // if there is none; it is the caller's. One that was put for one use is gone
 // before Take returns it: no other Take, in any process, returns it too. Files
-// that are not as they should be are never an error.
+// that are not as they should be are never an error; the errors are those of the
+// file system.
 func (s *Store) Take(ctx context.Context, peer string) (session []byte, err error) {
 	p := s.peer(peer)
 	err = s.each(ctx, p, s.trimmed, func(shard *shard, n name) (bool, error) {
+		if n.once { // and is there no longer
+			s.perPeer.add(p, -1)
+		}
 		session, err = s.read(shard, n, n.once)
+		if n.once && session == nil {
+			s.perPeer.add(p, +1)
+		}
 		return session == nil, err
 	})
 	switch {
@@ -203,7 +210,7 @@ func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
 				return true, err
 			}
 		}
-		return true, removeIfThere(shard.Root, n.String())
+		return true, removeIfThere(shard, n.String())
 	})
 }
 
@@ -277,18 +284,8 @@ func list(root *os.Root) ([]string, error) {
 
 // write makes a session's file, which is there whole or not at all.
 func (s *Store) write(shard *shard, n name, content []byte) error {
-	if f, ok := s.refill(shard, content); ok {
-		err := shard.rename(f.name, n.String())
-		if err == nil {
-			if old, full := shard.written.add(f); full {
-				old.Close()
-			}
-			return nil
-		}
-		s.discard(shard, f)
-		if !errors.Is(err, fs.ErrNotExist) { // else a process whose clock is ahead has pruned it
-			return err
-		}
+	if s.rewrite(shard, n, content) {
+		return nil
 	}
 	tmp := newTemporary(s.now())
 	if err := writeNew(shard.Root, tmp, content, false); err != nil {
@@ -340,7 +337,7 @@ func (s *Store) read(shard *shard, n name, take bool) ([]byte, error) {
 	case errors.Is(err, ErrDamaged):
 		s.stats.damaged.Add(1)
 		s.logger.Warn("session file removed", "file", n.String(), "err", err)
-		if err := removeIfThere(shard.Root, n.String()); err != nil {
+		if err := removeIfThere(shard, n.String()); err != nil {
 			s.logger.Warn("session file not removed", "file", n.String(), "err", err)
 		}
 	default:
@@ -383,20 +380,17 @@ func (s *Store) decodeFile(shard *shard, n name, take bool) (session []byte, sea
 // claim sees to it that the caller alone has what is in a session's file: of all
 // that rename or remove it, one succeeds.
 func (s *Store) claim(shard *shard, file string, f *openFile) bool {
-	err := errNotReusable
-	if f.writable && reusable(f.info) && !shard.spares.full() {
+	var err error
+	if f.writable && reusable(f.info) {
 		err = s.setAside(shard, file, f)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		err = shard.Remove(file)
+	} else {
+		err = shard.removeAlone(file)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.logger.Warn("session file not taken", "file", file, "err", err)
 	}
 	return err == nil
 }
-
-var errNotReusable = errors.New("dirstore: file cannot be used again")
 
 // putTime is the time to put a session under: later than that of every other
 // that was put through this Store, so that the last one is the newest.
@@ -415,8 +409,11 @@ func (s *Store) putTime() int64 {
 
 func (s *Store) now() int64 { return nanos(s.time()) }
 
-func removeIfThere(root *os.Root, name string) error {
-	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// remover is a directory: an [os.Root] or a shard.
+type remover interface{ Remove(name string) error }
+
+func removeIfThere(in remover, name string) error {
+	if err := in.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("dirstore: %w", err)
 	}
 	return nil

@@ -273,9 +273,18 @@ func TestMax(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := least()
-	open(t, dir, dirstore.Options{Max: 8, Time: c.now})
-	if n := len(entries(t, s)); n != 7 || least().Before(before) {
-		t.Errorf("%d are left of 8 less an eighth, or others than the last to expire", n)
+	for _, limit := range []int{8, 1} {
+		few := open(t, dir, dirstore.Options{Max: limit, Time: c.now})
+		if n := len(entries(t, s)); n != limit || least().Before(before) {
+			t.Errorf("%d are left of %d, or others than the last to expire", n, limit)
+		}
+		for i := range 3 * limit {
+			put(t, few, fmt.Sprint(i), "session", c.in(2*time.Hour), true)
+			if n := len(entries(t, s)); n > limit {
+				t.Errorf("%d sessions, want at most %d", n, limit)
+			}
+		}
+		takes(t, few, fmt.Sprint(3*limit-1), "session")
 	}
 }
 
@@ -662,7 +671,7 @@ func TestInspect(t *testing.T) {
 	if err := tool.Prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, got := len(entries(t, tool)), tool.Stats(); n != 0 || got.Pruned != 4 {
+	if n, got := len(entries(t, tool)), tool.Stats(); n != 1 || got.Pruned != 3 {
 		t.Errorf("%d are left, %+v", n, got)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // Limits that random steps reach.
 const (
 	modelPerPeer = 3
-	modelMax     = 16 // so every second Put of a Store prunes to 14
+	modelMax     = 16 // so a Store without room prunes to 14
 )
 
 type modelSession struct {
@@ -29,16 +29,23 @@ type modelSession struct {
 // model is what a directory should be, whichever Stores work on it.
 type model struct {
 	sessions []modelSession    // oldest first
-	puts     [2]int            // of each Store since it was opened
+	room     [2]int            // Puts of each Store until it prunes
 	known    [2]map[string]int // to each Store, of a peer
 }
 
-func (m *model) prune(now time.Time) {
+func (m *model) prune(most int, now time.Time) {
 	m.sessions = slices.DeleteFunc(m.sessions, func(s modelSession) bool { return !s.expires.After(now) })
-	for len(m.sessions) > modelMax-modelMax/8 {
+	for len(m.sessions) > most {
 		first := slices.MinFunc(m.sessions, func(a, b modelSession) int { return a.expires.Compare(b.expires) })
 		m.remove(first)
 	}
+}
+
+// pruneFor is what a Store does when it is opened, and before Puts for which
+// there may be no room.
+func (m *model) pruneFor(i, puts int, now time.Time) {
+	m.prune(modelMax-puts, now)
+	m.room[i] = min(modelMax/8, modelMax-len(m.sessions))
 }
 
 func (m *model) remove(s modelSession) {
@@ -49,9 +56,10 @@ func (m *model) put(i int, s modelSession, now time.Time) {
 	if !s.expires.After(now) {
 		return
 	}
-	if m.puts[i]++; m.puts[i]%(modelMax/8) == 0 {
-		m.prune(now)
+	if m.room[i] == 0 {
+		m.pruneFor(i, modelMax/8, now)
 	}
+	m.room[i]--
 	m.sessions = append(m.sessions, s)
 	n, ok := m.known[i][s.peer]
 	if ok {
@@ -89,6 +97,7 @@ func (m *model) take(i int, peer string, now time.Time) string {
 	last := mine[len(mine)-1]
 	if last.once {
 		m.remove(last)
+		m.known[i][peer]--
 	}
 	return last.content
 }
@@ -115,8 +124,8 @@ func TestModel(t *testing.T) {
 			if stores[i], err = dirstore.Open(dir, opts); err != nil {
 				rt.Fatal(err)
 			}
-			m.prune(c.now())
-			m.puts[i], m.known[i] = 0, make(map[string]int)
+			m.pruneFor(i, 0, c.now())
+			m.known[i] = make(map[string]int)
 		}
 		reopen(0)
 		reopen(1)
@@ -162,7 +171,7 @@ func TestModel(t *testing.T) {
 				if err := stores[which.Draw(rt, "store")].Prune(t.Context()); err != nil {
 					rt.Fatal(err)
 				}
-				m.prune(c.now())
+				m.prune(modelMax, c.now())
 			},
 			"": func(rt *rapid.T) { m.compare(rt, stores[0]) },
 		}

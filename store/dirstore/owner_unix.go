@@ -25,3 +25,6 @@ const noWait = syscall.O_NONBLOCK
 // reusable reports whether a file can be written again: not where another name
 // leads to it, such as a copy's that was made of links.
 func reusable(info fs.FileInfo) bool { return info.Sys().(*syscall.Stat_t).Nlink == 1 }
+
+// removeAlone removes a file: of all who do, one succeeds.
+func (sh *shard) removeAlone(file string) error { return sh.Remove(file) }

@@ -14,11 +14,12 @@ type perPeer struct {
 	mu    sync.Mutex
 	puts  uint64 // so far
 	known map[peerName]known
+	began uint64 // number of Puts when known began
 }
 
 // known is what a Store knows of a peer.
 type known struct {
-	n    int    // at least so many files are there, but for what others did; negative: unknown
+	n    int    // at most so many files are there, but for what others did; negative: unknown
 	last uint64 // the number of the last Put
 }
 
@@ -45,6 +46,16 @@ func (p *perPeer) exceeded(peer peerName) bool {
 	return k.n < 0 || k.n > p.limit
 }
 
+// add corrects how many files are there, if that is known.
+func (p *perPeer) add(peer peerName, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k, ok := p.known[peer]; ok && k.n >= 0 {
+		k.n = max(k.n+n, 0)
+		p.known[peer] = k
+	}
+}
+
 // listing is the number of Puts when a listing begins.
 func (p *perPeer) listing() uint64 {
 	p.mu.Lock()
@@ -60,7 +71,7 @@ func (p *perPeer) listed(peer peerName, n int, began uint64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.known[peer].last > began {
+	if max(p.known[peer].last, p.began) > began {
 		n = -1
 	}
 	p.set(peer, known{n, p.known[peer].last})
@@ -69,7 +80,7 @@ func (p *perPeer) listed(peer peerName, n int, began uint64) {
 // set has something known of a peer. The caller holds p.mu.
 func (p *perPeer) set(peer peerName, k known) {
 	if _, ok := p.known[peer]; p.known == nil || !ok && len(p.known) == maxKnown {
-		p.known = make(map[peerName]known)
+		p.known, p.began = make(map[peerName]known), p.puts
 	}
 	p.known[peer] = k
 }
@@ -85,7 +96,7 @@ func (s *Store) trimmed(shard *shard, peer peerName) ([]name, error) {
 	now := s.now()
 	names = slices.DeleteFunc(names, func(n name) bool {
 		if n.expires <= now {
-			s.prune(shard.Root, n.String())
+			s.prune(shard, n.String())
 			return true
 		}
 		return false
@@ -93,7 +104,7 @@ func (s *Store) trimmed(shard *shard, peer peerName) ([]name, error) {
 	if s.perPeer.limit >= 0 {
 		excess := max(len(names)-s.perPeer.limit, 0)
 		for _, n := range names[:excess] {
-			s.prune(shard.Root, n.String())
+			s.prune(shard, n.String())
 		}
 		names = names[excess:]
 	}

@@ -88,9 +88,12 @@ func (sh *shard) readToTake(name string) (*openFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if held, ok := sh.written.same(info); ok {
-		f := &openFile{File: held.File, info: info, writable: true}
-		return f.readAll()
+	if held, ok := sh.written.named(name); ok {
+		if os.SameFile(held.info, info) {
+			f := &openFile{File: held.File, info: info, writable: true}
+			return f.readAll()
+		}
+		held.Close()
 	}
 	f, err := readFile(sh.Root, name, info, os.O_RDWR)
 	if err != nil { // one that can only be read is as good

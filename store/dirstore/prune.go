@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"time"
@@ -21,15 +20,22 @@ const staleAfter = 10 * time.Minute
 // goes by the names of files and opens none. It goes on after an error and
 // returns all there were.
 func (s *Store) Prune(ctx context.Context) error {
+	_, err := s.pruneTo(ctx, s.most)
+	return err
+}
+
+// pruneTo is Prune where so many sessions are allowed, and returns how many are
+// left; a negative number allows any.
+func (s *Store) pruneTo(ctx context.Context, most int) (left int, err error) {
 	all, err := list(s.root)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var errs []error
 	var live []located
 	for _, entry := range all {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+			return len(live), errors.Join(append(errs, err)...)
 		}
 		if !isShard(entry) {
 			s.pruneStale(s.root, entry)
@@ -38,13 +44,14 @@ func (s *Store) Prune(ctx context.Context) error {
 		found, err := s.pruneShard(entry)
 		errs, live = append(errs, err), append(live, found...)
 	}
-	if excess := len(live) - s.keep; s.keep >= 0 && excess > 0 {
+	if excess := len(live) - most; most >= 0 && excess > 0 {
 		slices.SortFunc(live, func(a, b located) int { return cmp.Compare(a.expires, b.expires) })
 		for _, l := range live[:excess] {
 			s.prune(s.root, l.file())
 		}
+		live = live[excess:]
 	}
-	return errors.Join(errs...)
+	return len(live), errors.Join(errs...)
 }
 
 // located is a session's file in its subdirectory, without what is in the name
@@ -72,11 +79,11 @@ func (s *Store) pruneShard(dir string) (live []located, err error) {
 		n, ok := parseName(entry)
 		switch {
 		case !ok:
-			s.pruneStale(shard.Root, entry)
+			s.pruneStale(shard, entry)
 		case n.peer.shard() != dir: // nobody looks for it here
-			s.prune(shard.Root, entry)
+			s.prune(shard, entry)
 		case n.expires <= now:
-			s.prune(shard.Root, entry)
+			s.prune(shard, entry)
 		default:
 			live = append(live, located{dir, entry, n.expires})
 		}
@@ -85,16 +92,16 @@ func (s *Store) pruneShard(dir string) (live []located, err error) {
 }
 
 // pruneStale removes a file that a killed process left.
-func (s *Store) pruneStale(root *os.Root, entry string) {
+func (s *Store) pruneStale(in remover, entry string) {
 	made, ok := parseTemporary(entry)
 	if age := time.Duration(s.now() - made); ok && (age > staleAfter || age < -staleAfter) {
-		s.prune(root, entry)
+		s.prune(in, entry)
 	}
 }
 
 // prune removes a file, and counts it unless another process was faster.
-func (s *Store) prune(root *os.Root, file string) {
-	err := root.Remove(file)
+func (s *Store) prune(in remover, file string) {
+	err := in.Remove(file)
 	if err == nil {
 		s.stats.pruned.Add(1)
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -102,9 +109,20 @@ func (s *Store) prune(root *os.Root, file string) {
 	}
 }
 
-// pruneQuietly is Prune where nobody waits for its error.
-func (s *Store) pruneQuietly(ctx context.Context) {
-	if err := s.Prune(ctx); err != nil {
+// pruneFor is Prune before so many Puts, where nobody waits for its error. The
+// next time is when there may be no room for another.
+func (s *Store) pruneFor(ctx context.Context, puts int64) {
+	most := s.most
+	if most > 0 {
+		most = max(most-int(puts), 0)
+	}
+	left, err := s.pruneTo(ctx, most)
+	if err != nil {
 		s.logger.Warn("session directory not pruned", "err", err)
 	}
+	room := s.pruneEvery
+	if s.most > 0 {
+		room = min(room, int64(s.most-left))
+	}
+	s.room.Store(room)
 }

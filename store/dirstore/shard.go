@@ -21,7 +21,7 @@ type shard struct {
 	fd      int      // that of self
 
 	spares  heldFiles
-	written heldFiles // which sessions may be taken from
+	written heldFiles // which are a session's
 
 	users int  // guarded by shards.mu
 	kept  bool // in shards.open; guarded by shards.mu
@@ -102,6 +102,14 @@ func (sh *shard) list() ([]string, error) {
 		return nil, fmt.Errorf("dirstore: %w", err)
 	}
 	return names, nil
+}
+
+// Remove removes a file, which is not held open then.
+func (sh *shard) Remove(file string) error {
+	if f, ok := sh.written.named(file); ok {
+		f.Close()
+	}
+	return sh.Root.Remove(file)
 }
 
 func (sh *shard) close() {

@@ -146,3 +146,39 @@ func TestShardAddedLate(t *testing.T) {
 		t.Errorf("after Close and its last use: %v, %d are held", err, len(s.shards.open))
 	}
 }
+
+// TestFileStaysOpen: a file is a spare, open, from a Take to the next Put, and
+// open still until the next Take.
+func TestFileStaysOpen(t *testing.T) {
+	s, _ := opened(t, 0)
+	session, expires := []byte("session"), time.Now().Add(time.Hour)
+	p := s.peer("a.test")
+	if err := s.Put(t.Context(), "a.test", session, expires, true); err != nil {
+		t.Fatal(err)
+	}
+	sh, err := s.shard(p.shard(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.shards.release(sh)
+	held := func(h *heldFiles) *os.File {
+		if len(h.files) != 1 {
+			t.Fatalf("%d files are held, want 1", len(h.files))
+		}
+		return h.files[0].File
+	}
+	var file *os.File
+	for i := range 3 {
+		if der, err := s.Take(t.Context(), "a.test"); der == nil || err != nil {
+			t.Fatal(err)
+		}
+		spare := held(&sh.spares)
+		if err := s.Put(t.Context(), "a.test", session, expires, true); err != nil {
+			t.Fatal(err)
+		}
+		if written := held(&sh.written); written != spare || i > 0 && written != file {
+			t.Error("another file is held open")
+		}
+		file = spare
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 )
 
 // A file that a session was taken from is a spare: the next session of the
@@ -15,28 +14,22 @@ import (
 // a moment ago: ext4 gives none of their inodes away for minutes, and looks at
 // each before it finds another.
 
-// heldFile is a file that stays open between a Take and the next Put, where it
-// is a spare and all zero, or between a Put and the next Take. Whoever is killed
-// leaves a spare to be pruned.
+// heldFile is a file that stays open: a spare, all zero, until the next Put, and
+// a file that a Put wrote to until the session is taken. Whoever is killed leaves
+// a spare to be pruned.
 type heldFile struct {
 	*os.File
 	info fs.FileInfo
-	name string // a spare's, which is a temporary one
-	made int64  // the spare
+	name string // in the subdirectory: a temporary one, or a session's
 }
 
-// heldFiles are a few of them, the last used the last.
+// heldFiles are a few of them, the last that came the last.
 type heldFiles struct {
 	mu    sync.Mutex
 	files []heldFile
 }
 
-const (
-	maxHeld = 4
-	// spareFor is for how long a spare file is used: Prune, of any process, takes
-	// it for left behind a while later.
-	spareFor = staleAfter / 2
-)
+const maxHeld = 4
 
 // add keeps a file, and returns the one that it is kept instead of.
 func (h *heldFiles) add(f heldFile) (dropped heldFile, full bool) {
@@ -50,18 +43,18 @@ func (h *heldFiles) add(f heldFile) (dropped heldFile, full bool) {
 	return dropped, full
 }
 
-// last returns the file that was kept last, which is the caller's then.
+// last returns the file that came last, which is the caller's then.
 func (h *heldFiles) last() (f heldFile, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.take(len(h.files) - 1)
 }
 
-// same returns the file that info describes, which is the caller's then.
-func (h *heldFiles) same(info fs.FileInfo) (f heldFile, ok bool) {
+// named returns the file of that name, which is the caller's then.
+func (h *heldFiles) named(name string) (f heldFile, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.take(slices.IndexFunc(h.files, func(f heldFile) bool { return os.SameFile(f.info, info) }))
+	return h.take(slices.IndexFunc(h.files, func(f heldFile) bool { return f.name == name }))
 }
 
 // take is for those who hold h.mu.
@@ -74,16 +67,10 @@ func (h *heldFiles) take(i int) (f heldFile, ok bool) {
 	return f, true
 }
 
-func (h *heldFiles) full() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.files) == maxHeld
-}
-
 // setAside makes a spare of a session's file: of all that try to, one succeeds,
 // and has the session alone. It is wiped, and no longer the caller's to close.
 func (s *Store) setAside(shard *shard, file string, f *openFile) error {
-	spare := heldFile{f.File, f.info, newTemporary(s.now()), s.now()}
+	spare := heldFile{f.File, f.info, newTemporary(s.now())}
 	if err := shard.rename(file, spare.name); err != nil {
 		return err
 	}
@@ -104,20 +91,40 @@ func (s *Store) discard(shard *shard, f heldFile) {
 
 // removeTemporary removes a file that is of no use. If it cannot, Prune will.
 func (s *Store) removeTemporary(shard *shard, name string) {
-	if err := removeIfThere(shard.Root, name); err != nil {
+	if err := removeIfThere(shard, name); err != nil {
 		s.logger.Warn("temporary file not removed", "file", name, "err", err)
 	}
 }
 
-// refill writes to a spare, if there is one, and returns it.
-func (s *Store) refill(shard *shard, content []byte) (f heldFile, ok bool) {
-	for f, found := shard.spares.last(); found; f, found = shard.spares.last() {
-		if age := time.Duration(s.now() - f.made); age >= 0 && age < spareFor && f.write(content) == nil {
-			return f, true
+// rewrite makes a session's file of a spare, and reports whether there was one
+// to be had.
+func (s *Store) rewrite(shard *shard, n name, content []byte) bool {
+	for f, ok := shard.spares.last(); ok; f, ok = shard.spares.last() {
+		if f.write(content) != nil {
+			s.discard(shard, f)
+			continue
 		}
-		s.discard(shard, f)
+		if shard.rename(f.name, n.String()) != nil { // it was pruned, or somebody gave it another name
+			f.Truncate(0)
+			s.discard(shard, f)
+			continue
+		}
+		shard.hold(f, n)
+		return true
 	}
-	return heldFile{}, false
+	return false
+}
+
+// hold keeps a session's file open for who takes the session.
+func (sh *shard) hold(f heldFile, n name) {
+	if !n.once {
+		f.Close()
+		return
+	}
+	f.name = n.String()
+	if old, full := sh.written.add(f); full {
+		old.Close()
+	}
 }
 
 var errChanged = errors.New("dirstore: spare file is not as it was left")

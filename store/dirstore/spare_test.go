@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -83,21 +85,19 @@ func TestSpares(t *testing.T) {
 	}
 }
 
-// TestSpareChanged: a spare file that somebody removed or changed, or that is so
-// old that somebody may be about to remove it, is not used: the next session has
-// a file of its own, and nothing else is written to.
+// TestSpareChanged: a spare file that somebody removed or changed is not used: the
+// next session has a file of its own, and nothing else is written to.
 func TestSpareChanged(t *testing.T) {
 	unix(t)
-	for what, change := range map[string]func(c *clock, file string) error{
-		"removed":    func(_ *clock, file string) error { return os.Remove(file) },
-		"old":        func(c *clock, _ string) error { c.advance(5 * time.Minute); return nil },
-		"of future":  func(c *clock, _ string) error { c.advance(-time.Second); return nil },
-		"for others": func(_ *clock, file string) error { return os.Chmod(file, 0o644) },
-		"linked":     func(_ *clock, file string) error { return os.Link(file, file+"x") },
-		"grown":      func(_ *clock, file string) error { return os.Truncate(file, 1000) },
-		"shorter":    func(_ *clock, file string) error { return os.Truncate(file, 1) },
-		"directory":  func(_ *clock, file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) },
-		"a link": func(_ *clock, file string) error {
+	for what, change := range map[string]func(file string) error{
+		"removed":    func(file string) error { return os.Remove(file) },
+		"for others": func(file string) error { return os.Chmod(file, 0o644) },
+		"linked":     func(file string) error { return os.Link(file, file+"x") },
+		"grown":      func(file string) error { return os.Truncate(file, 1000) },
+		"shorter":    func(file string) error { return os.Truncate(file, 1) },
+		"moved":      func(file string) error { return os.Rename(file, filepath.Join(filepath.Dir(file), "moved")) },
+		"directory":  func(file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) },
+		"a link": func(file string) error {
 			live, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*-once-*"))
 			return errors.Join(err, os.Remove(file), os.Symlink(filepath.Base(live[0]), file))
 		},
@@ -111,7 +111,7 @@ func TestSpareChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		was, err := spare.Stat()
-		if err := errors.Join(err, change(c, temporaries(t, dir)[0])); err != nil {
+		if err := errors.Join(err, change(temporaries(t, dir)[0])); err != nil {
 			t.Fatal(err)
 		}
 		put(t, s, peer, "second", c.in(time.Hour), true)
@@ -119,6 +119,9 @@ func TestSpareChanged(t *testing.T) {
 		is, err := os.Lstat(filepath.Join(dir, all[len(all)-1].File))
 		if err != nil || is.Mode() != 0o600 || os.SameFile(was, is) {
 			t.Errorf("%s: written to the spare file, or to one with mode %v (%v)", what, is.Mode(), err)
+		}
+		if left, err := io.ReadAll(spare); err != nil || len(bytes.Trim(left, "\x00")) > 0 {
+			t.Errorf("%s: the spare file holds %q, %v", what, left, err)
 		}
 		takes(t, s, peer, "second", "live", "")
 		if got := s.Stats(); got.Damaged != 0 {
@@ -193,32 +196,108 @@ func TestHeldFileIsTaken(t *testing.T) {
 	}
 }
 
-// TestHandlesBounded: however many sessions come and go, few files stay open,
-// and none after Close.
-func TestHandlesBounded(t *testing.T) {
-	handles := func() int {
-		open, err := os.ReadDir("/proc/self/fd")
+// handles are the files that this process has open, as the system calls them.
+func handles(t *testing.T) (names []string) {
+	t.Helper()
+	const dir = "/proc/self/fd"
+	open, err := os.ReadDir(dir)
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, file := range open {
+		if name, err := os.Readlink(filepath.Join(dir, file.Name())); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// openIn are those of them in a directory.
+func openIn(t *testing.T, dir string) []string {
+	t.Helper()
+	return slices.DeleteFunc(handles(t), func(name string) bool { return !strings.HasPrefix(name, dir) })
+}
+
+// TestHandles: whatever becomes of the sessions, few files stay open, and none
+// after Close.
+func TestHandles(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what was forgotten
+	c, dir := newClock(), filepath.Join(t.TempDir(), "sessions")
+	var stores []*dirstore.Store
+	for range 3 {
+		stores = append(stores, open(t, dir, dirstore.Options{Time: c.now, PerPeer: 6, Max: 200}))
+	}
+	var wg sync.WaitGroup
+	for g := range 6 {
+		wg.Go(func() { comeAndGo(t, stores[g%3], c, dir, g) })
+	}
+	wg.Wait()
+	const most = 81 // of one Store
+	if n := len(openIn(t, dir)); n > 3*most {
+		t.Errorf("%d handles are open, want at most %d", n, 3*most)
+	}
+	for _, s := range stores {
+		s.Close()
+	}
+	if left := openIn(t, dir); len(left) > 0 {
+		t.Errorf("after Close %q are open", left)
+	}
+}
+
+// comeAndGo has sessions put, taken, forgotten, expire, pruned and damaged.
+func comeAndGo(t *testing.T, s *dirstore.Store, c *clock, dir string, seed int) {
+	for i := range 300 {
+		peer, session := fmt.Sprint("peer ", (i*7+seed)%40), []byte(strings.Repeat("x", 1+i*31%300))
+		err := s.Put(t.Context(), peer, session, c.in(time.Duration(1+i%5)*time.Minute), i%3 > 0)
+		if i%2 == 0 {
+			_, taking := s.Take(t.Context(), peer)
+			err = errors.Join(err, taking)
+		}
+		switch {
+		case i%17 == 0:
+			err = errors.Join(err, s.Forget(t.Context(), peer, session))
+		case i%23 == 0:
+			err = errors.Join(err, s.Forget(t.Context(), peer, nil))
+		case i%47 == 0:
+			c.advance(time.Minute)
+			err = errors.Join(err, s.Prune(t.Context()))
+		case i%59 == 0:
+			files, globbing := filepath.Glob(filepath.Join(dir, "*", "*-once-*"))
+			err = errors.Join(err, globbing)
+			for ; len(files) > 10; files = files[10:] {
+				os.Truncate(files[0], 10) // it may be gone
+			}
+		}
 		if err != nil {
-			t.Skip(err)
+			t.Error(err)
+			return
 		}
-		return len(open)
 	}
-	before := handles()
-	s, c, _ := fresh(t, dirstore.Options{})
-	for i := range 400 {
-		for range 3 {
-			put(t, s, fmt.Sprint(i%40), "session", c.in(time.Hour), true)
+}
+
+// TestRemovedFileIsClosed: a session that a Store removes is not kept by a handle.
+func TestRemovedFileIsClosed(t *testing.T) {
+	s, c, dir := fresh(t, dirstore.Options{PerPeer: 1})
+	for what, remove := range map[string]func() error{
+		"forgotten":    func() error { return s.Forget(t.Context(), peer, nil) },
+		"one too many": func() error { return s.Put(t.Context(), peer, []byte("another"), c.in(time.Hour), true) },
+		"expired":      func() error { c.advance(time.Hour); return s.Prune(t.Context()) },
+		"for many":     func() error { return s.Put(t.Context(), peer, []byte("another"), c.in(time.Hour), false) },
+	} {
+		put(t, s, peer, "earlier", c.in(time.Hour), true)
+		takes(t, s, peer, "earlier")
+		put(t, s, peer, "session", c.in(time.Hour), true) // to the same file
+		if err := remove(); err != nil {
+			t.Fatal(err)
 		}
-		take(t, s, fmt.Sprint(i%40))
-		take(t, s, fmt.Sprint((i+1)%40))
-	}
-	const most = 1 + 8*(2+2*4) // the directory; of eight more two handles, and those of their files
-	if n := handles() - before; n < 8 || n > most {
-		t.Errorf("%d handles are open, want at most %d", n, most)
-	}
-	s.Close()
-	if n := handles() - before; n > 0 {
-		t.Errorf("%d handles are open after Close", n)
+		for _, name := range openIn(t, dir) {
+			if strings.HasSuffix(name, "(deleted)") {
+				t.Errorf("%s: %s is open", what, name)
+			}
+		}
+		if err := s.Forget(t.Context(), peer, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
