@@ -62,5 +62,5 @@ func (r *refs) held() (caller, library int) {
 	if n&deadRefs != 0 {
 		return 0, 0
 	}
-	return int(n&callerMask) - biasRef, int(n >> 32)
+	return int(n&callerMask - biasRef), int(n >> 32)
 }
