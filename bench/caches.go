@@ -55,7 +55,7 @@ func random(size int) func(int) time.Time {
 	return func(i int) time.Time { return ascending(int(mix(uint64(i)) % uint64(size*gap))) }
 }
 
-func scattered(i, size int) int { return i * scatter % size }
+func scattered(i, size int) int { return int(int64(i) * scatter % int64(size)) }
 
 // afterExpiry is when sessions up to i, and no more, have expired.
 func afterExpiry(i int) time.Time { return ascending(i + 1).Add(timeout) }
