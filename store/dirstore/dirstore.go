@@ -163,7 +163,7 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 	}
 	s.stats.puts.Add(1)
 	if s.perPeer.exceeded(n.peer) {
-		if _, err := s.trimmed(shard, n.peer); err != nil {
+		if _, err := s.trimmed(shard, n.peer, s.perPeer.listing()); err != nil {
 			s.logger.Warn("sessions of a peer not trimmed", "err", err)
 		}
 	}
@@ -177,7 +177,9 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 // file system.
 func (s *Store) Take(ctx context.Context, peer string) (session []byte, err error) {
 	p := s.peer(peer)
-	err = s.each(ctx, p, s.trimmed, func(shard *shard, n name) (bool, error) {
+	began := s.perPeer.listing()
+	trimmed := func(shard *shard, p peerName) ([]name, error) { return s.trimmed(shard, p, began) }
+	err = s.each(ctx, p, trimmed, func(shard *shard, n name) (bool, error) {
 		if n.once { // and is there no longer
 			s.perPeer.add(p, -1)
 		}
@@ -223,13 +225,12 @@ func (s *Store) each(ctx context.Context, p peerName, list func(*shard, peerName
 		return err
 	}
 	shard, err := s.shard(p.shard(), false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		defer s.shards.release(shard)
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	defer s.shards.release(shard)
 	names, err := list(shard, p)
 	if err != nil {
 		return err
@@ -250,8 +251,11 @@ func (s *Store) each(ctx context.Context, p peerName, list func(*shard, peerName
 	return nil
 }
 
-// namesOf lists a peer's files, oldest first.
+// namesOf lists a peer's files, oldest first. The shard is nil if it was never made.
 func namesOf(shard *shard, p peerName) ([]name, error) {
+	if shard == nil {
+		return nil, nil
+	}
 	all, err := shard.list()
 	if err != nil {
 		return nil, err

@@ -86,9 +86,9 @@ func (p *perPeer) set(peer peerName, k known) {
 }
 
 // trimmed lists a peer's files, oldest first, after it has removed those that have
-// expired and the oldest of too many.
-func (s *Store) trimmed(shard *shard, peer peerName) ([]name, error) {
-	began := s.perPeer.listing()
+// expired and the oldest of too many. The caller asked perPeer for began before it
+// looked for the shard.
+func (s *Store) trimmed(shard *shard, peer peerName, began uint64) ([]name, error) {
 	names, err := namesOf(shard, peer)
 	if err != nil {
 		return nil, err

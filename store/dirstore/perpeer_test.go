@@ -58,3 +58,15 @@ func TestPerPeerTaken(t *testing.T) {
 		t.Errorf("there is room for %d, want 3", n)
 	}
 }
+
+// TestPerPeerMissed: after a Take that found nothing, a Put has nothing to look
+// for, even where the peer's subdirectory was never made.
+func TestPerPeerMissed(t *testing.T) {
+	s, _ := opened(t, 0)
+	if der, err := s.Take(t.Context(), "a.test"); der != nil || err != nil {
+		t.Fatal(der, err)
+	}
+	if s.perPeer.exceeded(s.peer("a.test")) {
+		t.Error("the first Put looks for what was put before")
+	}
+}
