@@ -110,7 +110,7 @@ func (d *dialer) of(peer string) []clientSession {
 
 func (d *dialer) ofVersion(peer string, once bool) []clientSession {
 	p := d.store.peer(peer)
-	key := p.key(once)
+	key := p.key(once, p.scope.generation())
 	hash := d.client.clients.hash(key)
 	shard := d.client.clients.shard(hash)
 	shard.mu.Lock()

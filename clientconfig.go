@@ -54,7 +54,7 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 		p.failed()
 		return
 	}
-	if cc.scope.identity.current() != 0 {
+	if cc.scope.generation() != 0 {
 		return // of this certificate or one before: nobody tells which its connection showed
 	}
 	var c clientSession

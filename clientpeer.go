@@ -33,9 +33,10 @@ func (m *Manager) keepsClients() bool {
 }
 
 // key is where the peer's sessions are in memory, those of TLS 1.3, which serve
-// once, apart from older ones: a connection may speak the one or the other.
-func (p *clientPeer) key(once bool) *peerKey {
-	return &peerKey{scope: p.scope.id, generation: p.scope.identity.current(), once: once, peer: p.name}
+// once, apart from older ones: a connection may speak the one or the other. The
+// generation is that of now.
+func (p *clientPeer) key(once bool, generation uint32) *peerKey {
+	return &peerKey{scope: p.scope.id, generation: generation, once: once, peer: p.name}
 }
 
 // store returns the store and the same place in it, nil if the peer's sessions
@@ -70,7 +71,7 @@ func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
 		*c, ok = p.takeStored(store, name, once, now)
 		return ok
 	}
-	return p.m.clients.take(p.key(once), now, c)
+	return p.m.clients.take(p.key(once, p.scope.generation()), now, c)
 }
 
 func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (c clientSession, ok bool) {
@@ -102,7 +103,7 @@ func (p *clientPeer) usable(der []byte, once bool, now int64) (c clientSession, 
 		return clientSession{}, false
 	}
 	clear(der)
-	p.m.clients.offer(p.key(once), &c)
+	p.m.clients.offer(p.key(once, p.scope.generation()), &c)
 	return c, true
 }
 
@@ -147,7 +148,7 @@ func (p *clientPeer) keep(c clientSession) {
 
 // remember is keep in memory.
 func (p *clientPeer) remember(c *clientSession) {
-	p.m.clients.put(p.key(c.once), c)
+	p.m.clients.put(p.key(c.once, p.scope.generation()), c)
 	if p.m.closed.Load() { // nobody else would let go of what came after Close
 		p.m.clients.close()
 	}
@@ -171,7 +172,7 @@ func (p *clientPeer) drop(c clientSession) {
 		p.forget(store, name, c.session)
 		return
 	}
-	p.m.clients.drop(p.key(c.once), c.state, c.session)
+	p.m.clients.drop(p.key(c.once, p.scope.generation()), c.state, c.session)
 }
 
 func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
@@ -221,7 +222,7 @@ func (p *clientPeer) received(cs *tls.ClientSessionState, c *clientSession) erro
 
 // failed drops what was offered last, as far as it is kept: it was no good.
 func (p *clientPeer) failed() {
-	state, session := p.m.clients.takeOffered(p.key(false))
+	state, session := p.m.clients.takeOffered(p.key(false, p.scope.generation()))
 	p.drop(clientSession{state: state, session: session})
 	session.release()
 }
@@ -236,7 +237,7 @@ func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Sessio
 	}
 	o := &origin{contextID: p.m.config.ContextID, ticket: ticket, hostname: hostOfKey(p.name)}
 	p.m.newLine(o)
-	o.firstAuth = p.m.clients.began(p.key(once), p.m.now().Unix()) * int64(time.Second)
+	o.firstAuth = p.m.clients.began(p.key(once, p.scope.generation()), p.m.now().Unix()) * int64(time.Second)
 	if s, err = p.m.fromTLS(ss, &tls.ConnectionState{}, o); err != nil {
 		return nil, until, err
 	}

@@ -19,6 +19,14 @@ type scope struct {
 	identity *identity // nil unless a function brings the client's certificate
 }
 
+// generation is that of the identity's certificate, zero without one.
+func (s *scope) generation() uint32 {
+	if s.identity == nil {
+		return 0
+	}
+	return s.identity.current()
+}
+
 // identity is what a configuration's GetClientCertificate gave last. Sessions
 // of another certificate than that are not offered.
 //
@@ -69,9 +77,6 @@ func (i *identity) watch(config *tls.Config) {
 }
 
 func (i *identity) current() uint32 {
-	if i == nil {
-		return 0
-	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.config != nil && !i.known {
