@@ -50,8 +50,8 @@ func (m *Manager) askStore(ask func(context.Context) error) error {
 	if now < m.storeUp.Load() {
 		return errStorePaused
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), m.config.StoreTimeout)
-	defer cancel()
+	ctx := newDeadline(m.config.StoreTimeout)
+	defer ctx.cancel()
 	err := ask(ctx)
 	if ctx.Err() != nil {
 		m.storeUp.Store(now + storePause)

@@ -3,6 +3,8 @@ package dirstore
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,7 +67,7 @@ type Options struct {
 type Store struct {
 	root   *os.Root
 	shards shards
-	names  []byte // key of the HMAC that names peers
+	names  sync.Pool // of the HMAC that names peers
 	codec  codec
 
 	perPeer    perPeer
@@ -98,8 +101,10 @@ func Open(dir string, opts Options) (*Store, error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.limit(opts.PerPeer, opts.Max)
-	if s.names, err = loadSalt(root, !opts.Inspect, s.now()); err == nil {
-		s.codec, err = newCodec(opts.Key, s.names)
+	salt, err := loadSalt(root, !opts.Inspect, s.now())
+	if err == nil {
+		s.names.New = func() any { return hmac.New(sha256.New, salt) }
+		s.codec, err = newCodec(opts.Key, salt)
 	}
 	if err != nil {
 		root.Close()
@@ -364,17 +369,18 @@ func (s *Store) decode(shard *shard, n name, take bool) (session []byte, sealed 
 
 func (s *Store) decodeFile(shard *shard, n name, take bool) (session []byte, sealed bool, err error) {
 	var f *openFile
+	file := n.String()
 	if take {
-		f, err = shard.readToTake(n.String())
+		f, err = shard.readToTake(file)
 	} else {
-		f, err = readPrivate(shard.Root, n.String())
+		f, err = readPrivate(shard.Root, file)
 	}
 	if err != nil {
 		return nil, false, err
 	}
 	defer f.close()
-	session, sealed, err = s.codec.open(n.String(), f.content)
-	if err == nil && take && !s.claim(shard, n.String(), f) {
+	session, sealed, err = s.codec.open(file, f.content)
+	if err == nil && take && !s.claim(shard, file, f) {
 		clear(session)
 		return nil, false, fs.ErrNotExist
 	}

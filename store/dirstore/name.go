@@ -1,11 +1,11 @@
 package dirstore
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 	"math"
 	"strings"
 	"time"
@@ -50,7 +50,9 @@ type peerName [sha256.Size]byte
 // peer is the whole HMAC: what is sealed is bound to the name, and so to the
 // peer.
 func (s *Store) peer(peer string) (p peerName) {
-	h := hmac.New(sha256.New, s.names)
+	h := s.names.Get().(hash.Hash)
+	defer s.names.Put(h)
+	h.Reset()
 	h.Write([]byte(peer))
 	h.Sum(p[:0])
 	return p

@@ -67,6 +67,9 @@ func (h *heldFiles) take(i int) (f heldFile, ok bool) {
 	return f, true
 }
 
+// zeros are what a spare holds.
+var zeros [maxFile]byte
+
 // setAside makes a spare of a session's file: of all that try to, one succeeds,
 // and has the session alone. It is wiped, and no longer the caller's to close.
 func (s *Store) setAside(shard *shard, file string, f *openFile) error {
@@ -75,7 +78,7 @@ func (s *Store) setAside(shard *shard, file string, f *openFile) error {
 		return err
 	}
 	f.File = nil
-	if _, err := spare.WriteAt(make([]byte, spare.info.Size()), 0); err != nil {
+	if _, err := spare.WriteAt(zeros[:spare.info.Size()], 0); err != nil {
 		s.discard(shard, spare)
 	} else if old, full := shard.spares.add(spare); full {
 		s.discard(shard, old)
@@ -99,29 +102,29 @@ func (s *Store) removeTemporary(shard *shard, name string) {
 // rewrite makes a session's file of a spare, and reports whether there was one
 // to be had.
 func (s *Store) rewrite(shard *shard, n name, content []byte) bool {
+	file := n.String()
 	for f, ok := shard.spares.last(); ok; f, ok = shard.spares.last() {
 		if f.write(content) != nil {
 			s.discard(shard, f)
 			continue
 		}
-		if shard.rename(f.name, n.String()) != nil { // it was pruned, or somebody gave it another name
+		if shard.rename(f.name, file) != nil { // it was pruned, or somebody gave it another name
 			f.Truncate(0)
 			s.discard(shard, f)
 			continue
 		}
-		shard.hold(f, n)
+		if f.name = file; n.once {
+			shard.hold(f)
+		} else {
+			f.Close()
+		}
 		return true
 	}
 	return false
 }
 
 // hold keeps a session's file open for who takes the session.
-func (sh *shard) hold(f heldFile, n name) {
-	if !n.once {
-		f.Close()
-		return
-	}
-	f.name = n.String()
+func (sh *shard) hold(f heldFile) {
 	if old, full := sh.written.add(f); full {
 		old.Close()
 	}
