@@ -24,11 +24,11 @@ func TestDeadline(t *testing.T) {
 				if at, ok := d.Deadline(); !ok || !at.Equal(time.Now().Add(time.Minute)) {
 					t.Errorf("deadline %v, %t", at, ok)
 				}
-				time.Sleep(time.Minute - 1)
+				time.Sleep(time.Minute - time.Second)
 				if d.Err() != nil || child.Err() != nil {
 					t.Error("over too early")
 				}
-				time.Sleep(1)
+				time.Sleep(time.Second)
 				synctest.Wait()
 				isOver(t, d, context.DeadlineExceeded)
 				if err := child.Err(); !errors.Is(err, context.DeadlineExceeded) {
