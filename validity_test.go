@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte/asn1"
+
 	"github.com/reprise-tls/reprise/internal/testpki"
 )
 
@@ -33,6 +35,38 @@ func TestGoodUntil(t *testing.T) {
 	for _, bad := range [][]byte{nil, {}, {0x30, 0}, []byte("certificate")} {
 		if got, ok := goodUntil(bad); ok {
 			t.Errorf("%x is good until %v", bad, got)
+		}
+	}
+}
+
+// TestInDigits: what is no time, or not written as certificates should have it, is
+// left to the library.
+func TestInDigits(t *testing.T) {
+	for _, c := range []struct {
+		tag  asn1.Tag
+		in   string
+		want string // "" where it is not read
+	}{
+		{asn1.UTCTime, "491231235959Z", "2049-12-31T23:59:59Z"},
+		{asn1.UTCTime, "500101000000Z", "1950-01-01T00:00:00Z"},
+		{asn1.GeneralizedTime, "20500101000000Z", "2050-01-01T00:00:00Z"},
+		{asn1.GeneralizedTime, "20240229120000Z", "2024-02-29T12:00:00Z"},
+		{asn1.GeneralizedTime, "20230229120000Z", ""},
+		{asn1.GeneralizedTime, "20231301000000Z", ""},
+		{asn1.GeneralizedTime, "20231200000000Z", ""},
+		{asn1.GeneralizedTime, "20231231240000Z", ""},
+		{asn1.GeneralizedTime, "20231231235960Z", ""},
+		{asn1.GeneralizedTime, "2023123123595/Z", ""},
+		{asn1.GeneralizedTime, "20231231235959z", ""},
+		{asn1.GeneralizedTime, "231231235959Z", ""},
+		{asn1.UTCTime, "20231231235959Z", ""},
+		{asn1.UTCTime, "2312312359Z", ""},
+		{asn1.UTCTime, "231231235959+0100", ""},
+		{asn1.UTCTime, "", ""},
+	} {
+		got, ok := inDigits([]byte(c.in), c.tag)
+		if ok != (c.want != "") || ok && got.Format(time.RFC3339) != c.want {
+			t.Errorf("%q is %v, %t, want %q", c.in, got, ok, c.want)
 		}
 	}
 }
