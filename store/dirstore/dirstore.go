@@ -156,6 +156,10 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 		s.pruneFor(ctx, s.pruneEvery)
 		s.room.Add(-1)
 	}
+	return s.looking(func() error { return s.put(n, session) })
+}
+
+func (s *Store) put(n name, session []byte) error {
 	shard, err := s.shard(n.peer.shard(), true)
 	if err != nil {
 		return err
@@ -229,6 +233,10 @@ func (s *Store) each(ctx context.Context, p peerName, list func(*shard, peerName
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return s.looking(func() error { return s.eachOf(ctx, p, list, f) })
+}
+
+func (s *Store) eachOf(ctx context.Context, p peerName, list func(*shard, peerName) ([]name, error), f func(*shard, name) (more bool, err error)) error {
 	shard, err := s.shard(p.shard(), false)
 	switch {
 	case err == nil:

@@ -226,7 +226,7 @@ func TestPerPeerBesidePuts(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "sessions"), dirstore.Options{Time: c.now, PerPeer: limit})
 	put(t, s, peer, "first", c.in(time.Hour), true)
 	takes(t, s, peer, "first")
-	c.after(1, func() {
+	c.after(2, func() { // once its subdirectory is found and its files are listed
 		for i := range limit {
 			put(t, s, peer, fmt.Sprint(i), c.in(time.Hour), true)
 		}

@@ -16,8 +16,9 @@
 // It must belong to the user that the process runs as, with mode 0700, and not
 // be a symbolic link: [Open] refuses anything else. Its parents are the caller's
 // business, as they are for a private key: who may rename one may replace the
-// directory. Outside Unix there are neither modes nor owners to look at; there
-// the directory is as private as the system makes it.
+// directory. Its subdirectories must be the same; a Store looks at one when it
+// uses it, at most four times a second. Outside Unix there are neither modes nor
+// owners to look at; there the directory is as private as the system makes it.
 //
 //	salt        32 random bytes, made once
 //	3f/         sessions of the peers whose names begin with 3f, and so on

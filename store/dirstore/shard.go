@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"sync"
+	"time"
 )
 
 // shard is a subdirectory, open.
@@ -23,8 +25,10 @@ type shard struct {
 	spares  heldFiles
 	written heldFiles // which are a session's
 
-	users int  // guarded by shards.mu
-	kept  bool // in shards.open; guarded by shards.mu
+	// Guarded by shards.mu:
+	users  int
+	kept   bool  // in shards.open
+	looked int64 // when it was last found to be private, and the one of its name
 }
 
 // maxShards is how many subdirectories a Store holds open. Whoever connects
@@ -38,9 +42,16 @@ type shards struct {
 	closed bool
 }
 
-// shard returns a subdirectory, which it may make; the caller releases it. It
-// looks anew who has rights there, and whether it is still the one that is open.
+// lookEvery is how long it is taken for granted that a subdirectory is private,
+// and that the one that is open is the one of its name.
+const lookEvery = int64(time.Second / 4)
+
+// shard returns a subdirectory, which it may make; the caller releases it.
 func (s *Store) shard(dir string, create bool) (*shard, error) {
+	now := s.now()
+	if sh := s.shards.use(dir, func(sh *shard) bool { return sh.looked <= now && now-sh.looked < lookEvery }); sh != nil {
+		return sh, nil
+	}
 	info, err := s.root.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) && create {
 		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -54,14 +65,33 @@ func (s *Store) shard(dir string, create bool) (*shard, error) {
 	if err := privateDir(s.shardPath(dir), info); err != nil {
 		return nil, err
 	}
-	if sh := s.shards.use(dir, info); sh != nil {
+	same := func(sh *shard) bool {
+		if !os.SameFile(sh.info, info) {
+			return false
+		}
+		sh.looked = now
+		return true
+	}
+	if sh := s.shards.use(dir, same); sh != nil {
 		return sh, nil
 	}
 	sh, err := s.openShard(dir, info)
 	if err != nil {
 		return nil, err
 	}
+	sh.looked = now
 	return s.shards.add(sh), nil
+}
+
+// looking calls f, and again with a new look at its subdirectory if that turns out
+// to be gone.
+func (s *Store) looking(f func() error) error {
+	err := f()
+	if errors.Is(err, fs.ErrNotExist) {
+		s.shards.lookAgain()
+		err = f()
+	}
+	return err
 }
 
 func (s *Store) shardPath(dir string) string {
@@ -126,11 +156,11 @@ func (sh *shard) close() {
 	sh.Root.Close()
 }
 
-// use returns a subdirectory if it is open, and is what info describes.
-func (s *shards) use(dir string, info fs.FileInfo) *shard {
+// use returns a subdirectory if it is open and good.
+func (s *shards) use(dir string, good func(*shard) bool) *shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.open, func(sh *shard) bool { return sh.dir == dir && os.SameFile(sh.info, info) })
+	i := slices.IndexFunc(s.open, func(sh *shard) bool { return sh.dir == dir && good(sh) })
 	if i < 0 {
 		return nil
 	}
@@ -162,6 +192,15 @@ func (s *shards) release(sh *shard) {
 	defer s.mu.Unlock()
 	sh.users--
 	sh.closeUnused()
+}
+
+// lookAgain has the next use of each look.
+func (s *shards) lookAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sh := range s.open {
+		sh.looked = math.MaxInt64
+	}
 }
 
 // close holds none open any longer.

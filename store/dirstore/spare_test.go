@@ -155,7 +155,7 @@ func TestCloseDuringTake(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sessions")
 	s := open(t, dir, dirstore.Options{Time: c.now})
 	put(t, s, peer, "session", c.in(time.Hour), true)
-	c.after(1, func() { // once its files are listed
+	c.after(2, func() { // once its files are listed
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -184,7 +184,7 @@ func TestHeldFileIsTaken(t *testing.T) {
 	takes(t, first, peer, "two", "")
 
 	held("three")
-	c.after(1, func() { // once the first has listed its files
+	c.after(2, func() { // once the first has listed its files
 		takes(t, second, peer, "three")
 		put(t, second, peer, "four", c.clock.in(time.Hour), true)
 	})
