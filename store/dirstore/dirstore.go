@@ -156,15 +156,10 @@ func (s *Store) Put(ctx context.Context, peer string, session []byte, expires ti
 		s.pruneFor(ctx, s.pruneEvery)
 		s.room.Add(-1)
 	}
-	return s.looking(func() error { return s.put(n, session) })
+	return s.within(n.peer, true, func(shard *shard) error { return s.put(shard, n, session) })
 }
 
-func (s *Store) put(n name, session []byte) error {
-	shard, err := s.shard(n.peer.shard(), true)
-	if err != nil {
-		return err
-	}
-	defer s.shards.release(shard)
+func (s *Store) put(shard *shard, n name, session []byte) error {
 	content := s.codec.seal(n.String(), session)
 	defer clear(content)
 	if err := s.write(shard, n, content); err != nil {
@@ -225,35 +220,36 @@ func (s *Store) Forget(ctx context.Context, peer string, session []byte) error {
 	})
 }
 
-// each calls f with the files of a peer as list gives them, newest first, until it
-// returns false or an error. Where a file goes meanwhile, others are taking them
-// from the newest on: the rest comes in any order, for the two not to meet at
-// every file.
+// each calls f with the files of a peer as list gives them, in the order of newest.
 func (s *Store) each(ctx context.Context, p peerName, list func(*shard, peerName) ([]name, error), f func(*shard, name) (more bool, err error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.looking(func() error { return s.eachOf(ctx, p, list, f) })
+	eachOf := func(shard *shard) error {
+		names, err := list(shard, p)
+		if err != nil {
+			return err
+		}
+		return newest(ctx, names, func(n name) (bool, error) { return f(shard, n) })
+	}
+	err := s.within(p, false, eachOf)
+	if errors.Is(err, fs.ErrNotExist) {
+		return eachOf(nil)
+	}
+	return err
 }
 
-func (s *Store) eachOf(ctx context.Context, p peerName, list func(*shard, peerName) ([]name, error), f func(*shard, name) (more bool, err error)) error {
-	shard, err := s.shard(p.shard(), false)
-	switch {
-	case err == nil:
-		defer s.shards.release(shard)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	names, err := list(shard, p)
-	if err != nil {
-		return err
-	}
+// newest calls f with names, which come oldest first, from the last on until it
+// returns false or an error. Where a file goes meanwhile, others are taking them
+// from the newest on: the rest comes in any order, for the two not to meet at
+// every file.
+func newest(ctx context.Context, names []name, f func(name) (more bool, err error)) error {
 	slices.Reverse(names)
 	for i, n := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		more, err := f(shard, n)
+		more, err := f(n)
 		if errors.Is(err, errGone) {
 			rest := names[i+1:]
 			rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })

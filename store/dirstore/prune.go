@@ -27,7 +27,6 @@ func (s *Store) Prune(ctx context.Context) error {
 // pruneTo is Prune where so many sessions are allowed, and returns how many are
 // left; a negative number allows any.
 func (s *Store) pruneTo(ctx context.Context, most int) (left int, err error) {
-	s.shards.lookAgain()
 	all, err := list(s.root)
 	if err != nil {
 		return 0, err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
 	"sync"
@@ -42,16 +41,33 @@ type shards struct {
 	closed bool
 }
 
-// lookEvery is how long it is taken for granted that a subdirectory is private,
+// lookEvery is how long within takes it for granted that a subdirectory is private,
 // and that the one that is open is the one of its name.
 const lookEvery = int64(time.Second / 4)
 
-// shard returns a subdirectory, which it may make; the caller releases it.
+// within calls f with a peer's subdirectory, and again if it has not looked whether
+// that is still there and f finds that it is not: fs.ErrNotExist.
+func (s *Store) within(p peerName, create bool, f func(*shard) error) error {
+	dir, now := p.shard(), s.now()
+	if sh := s.shards.use(dir, func(sh *shard) bool { return sh.looked <= now && now-sh.looked < lookEvery }); sh != nil {
+		err := f(sh)
+		s.shards.release(sh)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	sh, err := s.shard(dir, create)
+	if err != nil {
+		return err
+	}
+	defer s.shards.release(sh)
+	return f(sh)
+}
+
+// shard returns a subdirectory, which it may make; the caller releases it. It
+// looks anew who has rights there, and whether it is still the one that is open.
 func (s *Store) shard(dir string, create bool) (*shard, error) {
 	now := s.now()
-	if sh := s.shards.use(dir, func(sh *shard) bool { return sh.looked <= now && now-sh.looked < lookEvery }); sh != nil {
-		return sh, nil
-	}
 	info, err := s.root.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) && create {
 		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -81,17 +97,6 @@ func (s *Store) shard(dir string, create bool) (*shard, error) {
 	}
 	sh.looked = now
 	return s.shards.add(sh), nil
-}
-
-// looking calls f, and again with a new look at its subdirectory if that turns out
-// to be gone.
-func (s *Store) looking(f func() error) error {
-	err := f()
-	if errors.Is(err, fs.ErrNotExist) {
-		s.shards.lookAgain()
-		err = f()
-	}
-	return err
 }
 
 func (s *Store) shardPath(dir string) string {
@@ -170,8 +175,8 @@ func (s *shards) use(dir string, good func(*shard) bool) *shard {
 	return sh
 }
 
-// add has sh held open, unless the Store was closed meanwhile, and returns it for
-// use.
+// add has sh held open, instead of what had its name before and unless the Store
+// was closed meanwhile, and returns it for use.
 func (s *shards) add(sh *shard) *shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,6 +185,9 @@ func (s *shards) add(sh *shard) *shard {
 		return sh
 	}
 	sh.kept = true
+	if i := slices.IndexFunc(s.open, func(old *shard) bool { return old.dir == sh.dir }); i >= 0 {
+		s.drop(i)
+	}
 	if s.open = append(s.open, sh); len(s.open) > maxShards {
 		s.drop(0)
 	}
@@ -192,15 +200,6 @@ func (s *shards) release(sh *shard) {
 	defer s.mu.Unlock()
 	sh.users--
 	sh.closeUnused()
-}
-
-// lookAgain has the next use of each look.
-func (s *shards) lookAgain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sh := range s.open {
-		sh.looked = math.MaxInt64
-	}
 }
 
 // close holds none open any longer.

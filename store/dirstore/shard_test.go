@@ -136,6 +136,30 @@ func TestShardReplaced(t *testing.T) {
 	}
 }
 
+// TestShardListedAnew: who lists a directory sees what is there, however short ago
+// a Put looked.
+func TestShardListedAnew(t *testing.T) {
+	s, _ := opened(t, 0)
+	now := time.Now()
+	s.time = func() time.Time { return now }
+	if err := s.Put(t.Context(), "a.test", []byte("lost"), now.Add(time.Hour), true); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(s.root.Name(), s.peer("a.test").shard())
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range s.List() {
+		t.Errorf("listed %v, %v", e, err)
+	}
+	if err := s.Put(t.Context(), "a.test", []byte("second"), now.Add(time.Hour), true); err != nil {
+		t.Error(err)
+	}
+	if session, err := s.Take(t.Context(), "a.test"); string(session) != "second" || err != nil {
+		t.Errorf("took %q, %v", session, err)
+	}
+}
+
 // TestShardAddedLate: a subdirectory that is opened while the Store is closed is
 // closed with its last use.
 func TestShardAddedLate(t *testing.T) {
