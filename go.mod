@@ -1,6 +1,6 @@
 module github.com/reprise-tls/reprise
 
-go 1.25.7
+go 1.26.0
 
 require (
 	github.com/fsnotify/fsnotify v1.10.1
