@@ -7,7 +7,10 @@
 // share of the limit loses nothing while another holds more.
 package fair
 
-import "container/heap"
+import (
+	"container/heap"
+	"iter"
+)
 
 // Set is a collection of items with weights, such as counts or bytes. The zero
 // value is empty and ready to use.
@@ -104,6 +107,20 @@ func (s *Set[T]) Victim() *Item[T] {
 		return nil
 	}
 	return s.heaviest[0].oldest
+}
+
+// All iterates over the items, in no particular order. The set must not be
+// changed meanwhile.
+func (s *Set[T]) All() iter.Seq[*Item[T]] {
+	return func(yield func(*Item[T]) bool) {
+		for _, n := range s.networks {
+			for item := n.oldest; item != nil; item = item.next {
+				if !yield(item) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Weight returns the sum of the weights of all items.
