@@ -170,6 +170,18 @@ type knownLayout struct{}
 func (knownLayout) FromTLS(ss *tls.SessionState) (*gotls.State, error) { return gotls.FromTLS(ss) }
 func (knownLayout) ToTLS(st *gotls.State) (*tls.SessionState, error)   { return st.TLS() }
 
+// foldName is the form in which servers compare server names and keep them: only
+// what is equal byte for byte, ASCII case aside, is one name.
+func foldName(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + ('a' - 'A')
+		}
+	}
+	return string(b)
+}
+
 // normalName is the form in which server names are compared and kept.
 func normalName(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))

@@ -303,7 +303,7 @@ func (st *clientHandshake) spend(before func()) (callbacks func()) {
 }
 
 func (st *clientHandshake) count() (callbacks func()) {
-	st.m.stats.outcome(st.reason)
+	st.m.stats.outcome(clientSide, st.state.Version, st.reason)
 	if st.offered && st.reason != Resumed {
 		st.m.stats.misses.Add(1)
 	}

@@ -2,6 +2,7 @@ package reprise
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reprise-tls/reprise/internal/keycheck"
 	"github.com/reprise-tls/reprise/ticket"
 )
 
@@ -21,6 +23,10 @@ const (
 	DefaultCacheSize = 20480         // SSL_SESSION_CACHE_MAX_SIZE_DEFAULT, sessions
 	DefaultTimeout   = 2 * time.Hour // of an SSL_CTX
 	DefaultMaxAge    = 24 * time.Hour
+
+	DefaultCacheBytes       = 32 << 20         // of a cache
+	DefaultHandshakeTimeout = 10 * time.Second // of servers at the listener level
+	DefaultMaxHandshakes    = 4096
 )
 
 // maxLifetime is what RFC 8446, section 4.6.1 allows and crypto/tls enforces.
@@ -38,7 +44,9 @@ type Config struct {
 	CacheSize int
 
 	// CacheBytes is how many bytes the cache's entries may take, their
-	// bookkeeping included: 0 means no limit but CacheSize.
+	// bookkeeping included: 0 means DefaultCacheBytes, a negative number no limit
+	// but CacheSize. Sessions whose peers have proven nothing yet take 4 MiB
+	// at most besides.
 	CacheBytes int64
 
 	// FlushEvery is after how many finished handshakes of a side all expired
@@ -124,15 +132,28 @@ type Config struct {
 	OnOpen func(*Session) TicketDecision
 
 	// NoTickets keeps sessions in the cache and gives clients a handle in
-	// place of a ticket; tickets are not accepted. Without a cache (CacheOff)
-	// nothing resumes. (SSL_OP_NO_TICKET)
+	// place of a ticket; tickets are not accepted. It wants a cache for servers,
+	// or OnLookup. At the configuration level sessions of TLS 1.3 stay among
+	// those whose peers have proven nothing. (SSL_OP_NO_TICKET)
 	NoTickets bool
 
-	// SingleUse lets a session that this server keeps resume once: the first
-	// handshake to complete takes it, another one that used it fails. It wants
-	// NoTickets, and the listener or connection level: a server that cannot see
-	// handshakes complete resumes none of these sessions.
+	// SingleUse lets a session that this server keeps resume once. Of several
+	// handshakes that offer it at once one resumes, the others are full (InUse).
+	// It wants NoTickets, does not go with OnLookup, and wants the listener or
+	// connection level: a server that cannot see handshakes complete resumes none
+	// of these sessions.
 	SingleUse bool
+
+	// HandshakeTimeout is how long a handshake may take at the listener level:
+	// 0 means DefaultHandshakeTimeout.
+	HandshakeTimeout time.Duration
+
+	// MaxHandshakes is how many handshakes of a listener may be under way or
+	// wait for its Accept, and how many of all calls of Manager.Accept: 0 means
+	// DefaultMaxHandshakes. At the limit the oldest one under way is closed, of
+	// the network that has the most (IPv4 /24, IPv6 /56); where all have ended
+	// and wait for Accept, the listener accepts no more until then.
+	MaxHandshakes int
 
 	// HandleKey authenticates handles, so that a forged one costs no more than a
 	// MAC: 32 random bytes, the same in all processes that find each other's
@@ -259,18 +280,28 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: an entry of Config.AcceptContextIDs, at most %d bytes", ErrTooLong, MaxSessionIDContextLength)
 	case c.CacheMode&^(cacheSides|cacheFlags) != 0:
 		return fmt.Errorf("reprise: Config.CacheMode: %v is none", c.CacheMode)
-	case c.CacheBytes < 0:
-		return fmt.Errorf("reprise: Config.CacheBytes: %d is negative", c.CacheBytes)
 	case c.FlushEvery < 0:
 		return fmt.Errorf("reprise: Config.FlushEvery: %d is negative", c.FlushEvery)
 	case c.SingleUse && !c.NoTickets:
 		return errors.New("reprise: Config.SingleUse: a ticket can be copied: it wants NoTickets")
+	case c.SingleUse && c.OnLookup != nil:
+		return errors.New("reprise: Config.SingleUse does not go with OnLookup: every host that asks there would resume the session")
+	case c.NoTickets && !c.CacheMode.server() && c.OnLookup == nil:
+		return fmt.Errorf("reprise: Config.NoTickets with the cache mode %q and no OnLookup: nothing would resume", c.CacheMode)
+	case c.NoTickets && c.CacheMode&NoInternalLookup != 0 && c.OnLookup == nil:
+		return fmt.Errorf("reprise: Config.NoTickets with the cache mode %q wants OnLookup: nothing would resume", c.CacheMode)
+	case c.HandshakeTimeout < 0:
+		return fmt.Errorf("reprise: Config.HandshakeTimeout: %v is negative", c.HandshakeTimeout)
+	case c.MaxHandshakes < 0:
+		return fmt.Errorf("reprise: Config.MaxHandshakes: %d is negative", c.MaxHandshakes)
 	case c.StoreTimeout < 0:
 		return fmt.Errorf("reprise: Config.StoreTimeout: %v is negative", c.StoreTimeout)
 	case c.Peers < 0:
 		return fmt.Errorf("reprise: Config.Peers: %d is negative", c.Peers)
 	case c.HandleKey != nil && len(c.HandleKey) != handleKeyLen:
 		return fmt.Errorf("reprise: Config.HandleKey: %d bytes, not %d", len(c.HandleKey), handleKeyLen)
+	case c.HandleKey != nil && keycheck.Weak(c.HandleKey):
+		return errors.New("reprise: Config.HandleKey is a pattern, not random bytes")
 	case c.Timeout < 0 || c.Timeout > maxLifetime:
 		return fmt.Errorf("reprise: Config.Timeout: %v is not between 0 and seven days (RFC 8446, section 4.6.1)", c.Timeout)
 	case c.Timeout > 0 && c.Timeout < time.Second:
@@ -289,8 +320,12 @@ func (c *Config) populate() {
 		c.CacheSize = math.MaxInt
 	}
 	if c.CacheBytes == 0 {
+		c.CacheBytes = DefaultCacheBytes
+	} else if c.CacheBytes < 0 {
 		c.CacheBytes = math.MaxInt64
 	}
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, DefaultHandshakeTimeout)
+	c.MaxHandshakes = cmp.Or(c.MaxHandshakes, DefaultMaxHandshakes)
 	if c.DialContext == nil {
 		c.DialContext = new(net.Dialer).DialContext
 	}

@@ -18,9 +18,6 @@ import (
 var (
 	// ErrServerSide: a session can be set on a client's connection only.
 	ErrServerSide = errors.New("reprise: SetSession on a server's connection: the client offers sessions, the server finds them")
-	// ErrReplayed: the client resumed a session that serves once (Config.SingleUse) and that
-	// another handshake took first. The connection is closed.
-	ErrReplayed = errors.New("reprise: session was used already: it serves once")
 	// ErrNoSession: the connection has no session that can be resumed, and will get none.
 	ErrNoSession = errors.New("reprise: the server gave no session that can be resumed")
 )
@@ -92,7 +89,7 @@ func (c *Conn) start(nc net.Conn) {
 		}
 		l.tls = tls.Client(l.wire, config)
 	} else {
-		l.server = &serverHandshake{m: c.m, watched: true}
+		l.server = &serverHandshake{m: c.m, watched: true, peer: addressOf(l.wire)}
 		l.wire.server = l.server
 		l.tls = tls.Server(l.wire, c.config)
 	}
@@ -148,9 +145,8 @@ func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
 	l.good = l.err == nil
 	if l.good {
 		cs := l.tls.ConnectionState()
-		callbacks = l.finish(&cs)
-		if l.server != nil && l.server.replayed() {
-			l.err, l.good = ErrReplayed, false
+		if callbacks, l.err = l.finish(&cs); l.err != nil {
+			l.good = false
 			l.tls.Close()
 		}
 	} else {
@@ -174,9 +170,9 @@ func (c *Conn) handOver(l *link) {
 	l.client.prepare()
 }
 
-func (l *link) finish(cs *tls.ConnectionState) (callbacks func()) {
+func (l *link) finish(cs *tls.ConnectionState) (callbacks func(), err error) {
 	if l.client != nil {
-		return l.client.finish(cs)
+		return l.client.finish(cs), nil
 	}
 	return l.server.finish(cs)
 }
@@ -263,18 +259,18 @@ func (c *Conn) AcquireSession() *Session {
 }
 
 // SessionReused reports whether the handshake resumed a session, and the
-// reason if not: NothingOffered before the handshake.
+// reason if not: NoneYet before the handshake and after one that failed.
 //
 // It is SSL_session_reused.
 func (c *Conn) SessionReused() (bool, Reason) {
 	l := c.link.Load()
 	switch {
 	case !l.done.Load():
-		return false, NothingOffered
-	case errors.Is(l.err, ErrReplayed):
-		return false, Replayed
+		return false, NoneYet
+	case errors.Is(l.err, ErrRevoked):
+		return false, Revoked
 	case !l.good:
-		return false, NothingOffered
+		return false, NoneYet
 	}
 	if l.client != nil {
 		l.client.mu.Lock()

@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/reprise-tls/reprise/internal/cache"
 )
 
 // A handle is what a client holds of a session that the server keeps: the
 // session's id, in place of a ticket. It authenticates itself, so that a made
-// up one never costs more than a MAC.
+// up one never costs more than a MAC. A label has the same form and stands for
+// no session: clients get one where a ticket is due and none could be made.
 //
 //	struct {
-//	    uint8 key_index = 0;
+//	    uint8 key;           /* derived from the key: tells handles of other keys apart */
 //	    opaque random[15];
-//	    opaque mac[16];      /* HMAC-SHA256 of the 16 bytes before it, cut */
+//	    opaque mac[16];      /* HMAC-SHA256 of the purpose and the 16 bytes before it, cut */
 //	} Handle;
 const (
 	handleLen    = MaxSessionIDLength
@@ -26,38 +28,93 @@ const (
 	handleKeyLen = 32
 )
 
+// The purposes of a MAC under the key of handles.
+const (
+	purposeKey    = "reprise key of handles"
+	purposeHandle = "reprise handle"
+	purposeLabel  = "reprise label"
+)
+
+// handleKind is what 32 bytes that a client sent are.
+type handleKind uint8
+
+const (
+	foreignHandle handleKind = iota // of another key, as far as its first byte tells
+	forgedHandle
+	ownHandle
+	ownLabel
+)
+
+// handles makes and recognizes handles. It is safe for concurrent use.
 type handles struct {
-	key  []byte
 	rand io.Reader
+
+	mu    sync.RWMutex
+	key   []byte // nil once wiped
+	first byte   // what handles of the key begin with
 }
 
 func newHandles(c *Config) (*handles, error) {
 	h := &handles{key: slices.Clone(c.HandleKey), rand: c.Rand}
-	if h.key != nil {
-		return h, nil
+	if h.key == nil {
+		h.key = make([]byte, handleKeyLen)
+		if _, err := io.ReadFull(h.rand, h.key); err != nil {
+			return nil, err
+		}
 	}
-	h.key = make([]byte, handleKeyLen)
-	_, err := io.ReadFull(h.rand, h.key)
-	return h, err
+	h.first = h.mac(purposeKey, nil)[0]
+	return h, nil
 }
 
-func (h *handles) make() ([]byte, error) {
+// wipe ends the key: nothing is made or recognized any more.
+func (h *handles) wipe() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.key)
+	h.key = nil
+}
+
+// make makes a handle or a label.
+func (h *handles) make(purpose string) ([]byte, error) {
 	handle := make([]byte, handleLen)
-	if _, err := io.ReadFull(h.rand, handle[1:handleLen-handleMACLen]); err != nil {
+	body := handle[:handleLen-handleMACLen]
+	if _, err := io.ReadFull(h.rand, body[1:]); err != nil {
 		return nil, err
 	}
-	copy(handle[handleLen-handleMACLen:], h.mac(handle))
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.key == nil {
+		return nil, ErrClosed
+	}
+	body[0] = h.first
+	copy(handle[len(body):], h.mac(purpose, body))
 	return handle, nil
 }
 
-// ours reports whether handle was made by this Manager.
-func (h *handles) ours(handle []byte) bool {
-	return len(handle) == handleLen && hmac.Equal(handle[handleLen-handleMACLen:], h.mac(handle))
+// kind reports what a handle is. One in 256 handles of other keys begins as
+// those of this key do and counts as forged.
+func (h *handles) kind(handle []byte) handleKind {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if len(handle) != handleLen || h.key == nil || handle[0] != h.first {
+		return foreignHandle
+	}
+	body, sum := handle[:handleLen-handleMACLen], handle[handleLen-handleMACLen:]
+	switch {
+	case hmac.Equal(sum, h.mac(purposeHandle, body)):
+		return ownHandle
+	case hmac.Equal(sum, h.mac(purposeLabel, body)):
+		return ownLabel
+	}
+	return forgedHandle
 }
 
-func (h *handles) mac(handle []byte) []byte {
+// mac authenticates body for a purpose. The caller holds h.mu.
+func (h *handles) mac(purpose string, body []byte) []byte {
 	mac := hmac.New(sha256.New, h.key)
-	mac.Write(handle[:handleLen-handleMACLen])
+	mac.Write([]byte(purpose))
+	mac.Write([]byte{0})
+	mac.Write(body)
 	return mac.Sum(nil)[:handleMACLen]
 }
 
@@ -89,5 +146,5 @@ func (m *Manager) generateID() ([]byte, error) {
 	if f := m.config.GenerateID; f != nil {
 		return f()
 	}
-	return m.handles.make()
+	return m.handles.make(purposeHandle)
 }

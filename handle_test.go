@@ -15,26 +15,26 @@ func TestHandles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handle, err := h.make()
-	if err != nil || len(handle) != handleLen || handle[0] != 0 || !h.ours(handle) {
+	handle, err := h.make(purposeHandle)
+	if err != nil || len(handle) != handleLen || handle[0] != 0 || ownHandle != h.kind(handle) {
 		t.Fatalf("made %x, %v", handle, err)
 	}
-	if second, err := h.make(); err != nil || bytes.Equal(second, handle) {
+	if second, err := h.make(purposeHandle); err != nil || bytes.Equal(second, handle) {
 		t.Errorf("the next is %x, %v", second, err)
 	}
 	for i := range handle {
 		changed := slices.Clone(handle)
 		changed[i] ^= 1
-		if h.ours(changed) {
+		if ownHandle == h.kind(changed) {
 			t.Errorf("a handle with byte %d changed passes", i)
 		}
 	}
 	for _, other := range [][]byte{nil, handle[:handleLen-1], append(slices.Clone(handle), 0), make([]byte, handleLen)} {
-		if h.ours(other) {
+		if ownHandle == h.kind(other) {
 			t.Errorf("%x passes", other)
 		}
 	}
-	if other, err := newHandles(&Config{Rand: rand.Reader}); err != nil || other.ours(handle) {
+	if other, err := newHandles(&Config{Rand: rand.Reader}); err != nil || ownHandle == other.kind(handle) {
 		t.Errorf("another key's handle passes (%v)", err)
 	}
 }
@@ -48,7 +48,7 @@ func TestHandlesWithoutRandomness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if handle, err := h.make(); err == nil {
+	if handle, err := h.make(purposeHandle); err == nil {
 		t.Errorf("handle %x out of nothing", handle)
 	}
 	if _, err := New(Config{Rand: broken}); err == nil {

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/internal/gotls"
 	"github.com/reprise-tls/reprise/ticket"
 )
 
@@ -20,7 +23,7 @@ var ErrClosed = errors.New("reprise: Manager is closed")
 // of three levels of use:
 //
 //   - [Manager.ServerConfig] and [Manager.ClientConfig] serve any code that takes a *tls.Config;
-//   - [Manager.ConfigureServer] and [Manager.NewListener] keep real *tls.Conn and see handshakes end;
+//   - [Manager.NewListener], [Manager.Accept] and [Manager.ServeTLS] give real *tls.Conn whose handshake is complete;
 //   - [Manager.Server], [Manager.Client] and [Manager.Dial] give a [Conn] with all of libssl's rules.
 //
 // All methods are safe for concurrent use.
@@ -29,8 +32,15 @@ type Manager struct {
 	policies    *policies
 	scopes      *scopes
 	clients     *clientCache
-	clock       clock        // of clients
-	storeUp     atomic.Int64 // the second from which the ClientStore is asked
+	inForce     gotls.ConfigReader // the zero value where a test wants an unknown Go release
+	ownTime     bool               // Config.Time was given
+	gate        *gate              // of Accept
+	claims      claims
+	moves       [64]sync.Mutex // by key: a session moves between probation and cache
+	warnings    warnings
+	ring        *ticket.KeyRing // what New made, nil if Config.Tickets was given
+	clock       clock           // of clients
+	storeUp     atomic.Int64    // the second from which the ClientStore is asked
 	handles     *handles
 	layout      layout
 	cache       *sessionCache
@@ -51,15 +61,17 @@ func New(config Config) (*Manager, error) {
 	}
 	clientTimeout, time := cmp.Or(config.Timeout, DefaultClientTimeout), config.Time
 	config.populate()
+	m := &Manager{
+		config: config, layout: knownLayout{}, inForce: gotls.NewConfigReader(), ownTime: time != nil,
+		gate: newGate(config.MaxHandshakes), probation: newProbation(), revocations: newRevocations(), idsOff: &sessionIDsOff,
+	}
+	var err error
 	if config.Tickets == nil {
-		ring, err := ticket.GenerateRing(ticket.RingConfig{Lifetime: config.Timeout, Time: config.Time})
-		if err != nil {
+		if m.ring, err = ticket.GenerateRing(ticket.RingConfig{Lifetime: config.Timeout, Time: config.Time}); err != nil {
 			return nil, fmt.Errorf("reprise: ring of ticket keys: %w", err)
 		}
-		config.Tickets = ring
+		m.config.Tickets = m.ring
 	}
-	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation(), revocations: newRevocations(), idsOff: &sessionIDsOff}
-	var err error
 	if m.policies, err = newPolicies(&config); err != nil {
 		return nil, err
 	}
@@ -74,15 +86,23 @@ func New(config Config) (*Manager, error) {
 	return m, nil
 }
 
-// Close empties the cache, with a call of OnRemove for each session, and ends
+// Close empties the cache, with a call of OnRemove for each session, drops the
+// sessions that clients keep in memory, wipes the keys that New made, and ends
 // resumption: handshakes go on, all full. Sessions that callers hold stay as
-// they are. Closing again does nothing. The error is always nil.
+// they are, and so do Config.Tickets and Config.ClientStore, which are the
+// caller's. Closing again does nothing. The error is always nil.
 //
 // It is SSL_CTX_free.
 func (m *Manager) Close() error {
-	if m.closed.CompareAndSwap(false, true) {
-		m.cache.flush(0, true, CauseClosed)
-		m.clients.close()
+	if !m.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	m.probation.close()
+	m.cache.flush(0, true, CauseClosed)
+	m.clients.close()
+	m.handles.wipe()
+	if m.ring != nil {
+		m.ring.Close()
 	}
 	return nil
 }
@@ -187,6 +207,7 @@ func (m *Manager) Flush(t time.Time) int { return m.cache.flush(t.Unix(), false,
 // It is SSL_CTX_flush_sessions with time 0.
 func (m *Manager) FlushAll() int {
 	m.Revoke(AuthenticatedBefore(m.now()))
+	m.probation.flush()
 	return m.cache.flush(0, true, CauseFlushed)
 }
 
@@ -224,7 +245,7 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 	if m.keeps(s) {
 		var err error
 		if _, gone, err = m.cache.insert(s); err != nil {
-			m.config.Logger.Warn("session not cached", "session", s, "err", err)
+			m.warn("session not cached", "session", s, "err", err)
 		}
 	}
 	if m.config.autoClears() {
@@ -237,6 +258,50 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 		}
 		s.release()
 	}
+}
+
+// prove moves a session whose peer is proven to where it belongs, once. The
+// callbacks that follow from it are in what it returns: run them without a lock.
+func (m *Manager) prove(s *Session) (callbacks func()) {
+	key, ok := s.cacheKey()
+	if !ok || !s.byHandle {
+		return m.settle(s, m.config.CacheMode.server())
+	}
+	defer m.moving(&key)()
+	if !m.probation.has(key) && (m.config.SingleUse || m.cache.has(key)) {
+		return noCallbacks // a resumption got here first
+	}
+	defer m.probation.remove(key)
+	return m.settle(s, m.config.CacheMode.server())
+}
+
+// promote is prove for a session on probation, by its key.
+func (m *Manager) promote(key cache.Key) (callbacks func()) {
+	s := m.probation.lookup(key, m)
+	if s == nil {
+		return noCallbacks
+	}
+	defer s.release()
+	return m.prove(s)
+}
+
+// take takes a session that served once out of wherever it is, for good.
+func (m *Manager) take(key cache.Key) (callbacks func()) {
+	defer m.moving(&key)()
+	_, gone := m.cache.take(key, CauseTaken)
+	m.probation.remove(key)
+	if gone == nil {
+		return noCallbacks
+	}
+	return func() { m.cache.tell([]removal{*gone}) }
+}
+
+// moving keeps the session under key where it is until unlock is called: while
+// it moves between probation and cache nobody may take it.
+func (m *Manager) moving(key *cache.Key) (unlock func()) {
+	mu := &m.moves[maphash.Bytes(m.cache.seed, key.ID[:])%uint64(len(m.moves))]
+	mu.Lock()
+	return mu.Unlock
 }
 
 // keeps reports whether s is cached: sessions that a server has in tickets are

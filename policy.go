@@ -52,11 +52,11 @@ func newPolicies(c *Config) (*policies, error) {
 }
 
 // of returns the name of cfg's policy, or unnamed. direct means that the Manager was handed cfg itself.
-func (p *policies) of(cfg *tls.Config, direct bool) policy {
+func (p *policies) of(cfg *tls.Config) policy {
 	if cfg.ClientAuth == tls.NoClientCert {
 		return hashPolicy(cfg.ClientAuth, "none", nil)
 	}
-	if direct && p.id != "" && p.idNames(cfg) {
+	if p.id != "" && p.idNames(cfg) {
 		return hashPolicy(cfg.ClientAuth, "id", []byte(p.id))
 	}
 	if cfg.VerifyPeerCertificate != nil {

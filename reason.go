@@ -8,17 +8,26 @@ type Reason uint8
 // The reasons, in the order in which they are looked for: the first that
 // matches is the one that is reported and counted.
 const (
+	// NoneYet is the zero Reason: no handshake is complete yet.
+	NoneYet Reason = iota
 	// Resumed: the handshake resumed a session.
-	Resumed Reason = iota
+	Resumed
+	// Unmanaged: the connection was made without the Manager's hooks, or under a
+	// configuration that it cannot manage (see Manager.ServerConfig). Its handshake was full.
+	Unmanaged
 	// NothingOffered: the client offered no session (or, seen from a client, none was set).
 	NothingOffered
 	// NotResumable: the session to offer was removed or found bad in the meantime.
 	NotResumable
 	// UnknownHandle: a handle of ours, but the session is no longer cached.
 	UnknownHandle
-	// UnknownKey: a ticket under a key that we do not have.
+	// InUse: the session serves once (Config.SingleUse), and another handshake under way offers it.
+	InUse
+	// UnknownKey: a ticket or handle under a key that we do not have: of another host, of an
+	// earlier process, or retired.
 	UnknownKey
-	// Forged: a ticket or handle that does not authenticate.
+	// Forged: a ticket or handle that names a key of ours and does not authenticate. One in
+	// 256 handles of other keys looks like that, too.
 	Forged
 	// Undecodable: what the ticket or the cache held is not a session that crypto/tls takes.
 	Undecodable
@@ -46,9 +55,6 @@ const (
 	ChainIncomplete
 	// EMSMismatch: the session has no extended master secret and the client now offers it (RFC 7627).
 	EMSMismatch
-	// Replayed: the session serves once (Config.SingleUse), and another handshake that used it
-	// completed first. The connection is closed.
-	Replayed
 	// Declined: the server was offered the session and did not resume it, for reasons of its own.
 	Declined
 
@@ -56,10 +62,13 @@ const (
 )
 
 var reasonNames = [reasonCount]string{
+	NoneYet:         "none yet",
 	Resumed:         "resumed",
+	Unmanaged:       "unmanaged",
 	NothingOffered:  "nothing offered",
 	NotResumable:    "not resumable",
 	UnknownHandle:   "unknown handle",
+	InUse:           "in use",
 	UnknownKey:      "unknown key",
 	Forged:          "forged",
 	Undecodable:     "undecodable",
@@ -74,15 +83,14 @@ var reasonNames = [reasonCount]string{
 	OtherSuite:      "other suite",
 	ChainIncomplete: "chain incomplete",
 	EMSMismatch:     "extended master secret mismatch",
-	Replayed:        "replayed",
 	Declined:        "declined",
 }
 
-// Reasons returns every reason, Resumed first.
+// Reasons returns every reason that a complete handshake can have, Resumed first.
 func Reasons() []Reason {
-	all := make([]Reason, reasonCount)
-	for i := range all {
-		all[i] = Reason(i)
+	var all []Reason
+	for r := Resumed; r < reasonCount; r++ {
+		all = append(all, r)
 	}
 	return all
 }

@@ -1,10 +1,20 @@
 package reprise
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
+	"net"
 	"slices"
 	"sync"
+
+	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/internal/fair"
 )
+
+// ErrRevoked is returned where a session was revoked or removed while the
+// handshake that resumed it was under way. The connection is closed.
+var ErrRevoked = errors.New("reprise: session was revoked during the handshake that resumed it")
 
 // serverHandshake is the state of one handshake on a server, whatever the
 // level of use. Its hooks are closures of the configuration that crypto/tls is
@@ -17,25 +27,51 @@ type serverHandshake struct {
 	// watched: somebody calls finish. Where nobody does (configuration level)
 	// wrap is the last that is seen of a handshake.
 	watched bool
-	conn    *tls.Conn // listener level: what finish asks
+	peer    net.Addr // nil if not known
 
-	config *tls.Config // in force, after the application's GetConfigForClient
-	policy policy
+	config *tls.Config // of this connection; the application may change it before it is used
+	hooks  sessionHooks
 	hello  helloFacts
+	line   origin          // where the line of a full handshake's session begins
+	over   context.Context // done when the handshake is; nil if nobody tells
 
 	mu        sync.Mutex
-	reason    Reason   // why what was offered first is not resumed
-	candidate *Session // opened and checked; held
-	unproven  bool     // candidate was on probation
-	offered   []byte   // the identity that candidate came from
-	renew     bool     // candidate's ticket is to be replaced
-	pending   bool     // session awaits proof of its peer
-	session   *Session // held
+	begun     bool
+	named     bool // policy is known
+	policy    policy
+	reason    Reason    // why what was offered first is not resumed
+	claim     cache.Key // what claimed stands for
+	claimed   bool      // the session of single use that is claimed
+	candidate *Session  // opened and checked; held
+	found     found     // what candidate is, also once it was let go of
+	offered   []byte    // the identity that candidate came from
+	renew     bool      // candidate's ticket is to be replaced
+	pending   bool      // session awaits proof of its peer
+	session   *Session  // held
 	resumed   bool
 	finished  bool // the handshake is over
 	completed bool // and was successful
 	released  bool // the connection is over
 }
+
+// found is what a handshake keeps of the session that it may resume.
+type found struct {
+	ok     bool // there is one
+	origin source
+	key    cache.Key
+	peer   bool   // it has a client's certificate
+	line   origin // what the next session takes over
+}
+
+// source is where a session was found.
+type source uint8
+
+const (
+	fromTicket source = iota
+	fromCache
+	fromProbation
+	fromOutside // Config.OnLookup
+)
 
 // helloFacts is what a ClientHello says about resumption.
 type helloFacts struct {
@@ -47,87 +83,50 @@ type helloFacts struct {
 
 // Extension numbers of the IANA registry.
 const (
-	extensionEMS          = 23
-	extensionPreSharedKey = 41
+	extensionEMS            = 23
+	extensionPreSharedKey   = 41
+	extensionQUICParameters = 57
 )
 
-// stateKey is the context key of the handshake that ConfigureServer prepared.
-type stateKey struct{}
-
-// ServerConfig returns a configuration for any code that makes TLS servers of
-// a *tls.Config: sessions resume, bound to what made them, and are counted. It
-// does not see handshakes complete; ConfigureServer, NewListener and Server do.
-//
-// base is copied. What it brings keeps working: its GetConfigForClient is asked
-// first and what it returns is bound as a policy of its own; its WrapSession and
-// UnwrapSession, if both are set, seal and open in place of Config.Tickets,
-// while the Manager still binds, checks and counts; VerifyConnection and ECH
-// keys are left as they are. Keys given to SetSessionTicketKeys are not used.
-func (m *Manager) ServerConfig(base *tls.Config) *tls.Config {
-	base = cloneConfig(base)
-	policy := m.policies.of(base, true)
-	outer := base.Clone()
-	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		config, policy := base, policy
-		if ask := base.GetConfigForClient; ask != nil {
-			switch own, err := ask(hello); {
-			case err != nil:
-				return nil, err
-			case own != nil:
-				config, policy = own, m.policies.of(own, false)
-			}
-		}
-		return m.handshakeFor(hello).begin(hello, config, policy), nil
-	}
-	return outer
+func hasExtension(hello *tls.ClientHelloInfo, number uint16) bool {
+	return slices.Contains(hello.Extensions, number)
 }
 
-func cloneConfig(c *tls.Config) *tls.Config {
-	if c == nil {
-		return new(tls.Config)
-	}
-	return c.Clone()
-}
+// maxServerName is the length of the longest server name, in bytes (RFC 1035,
+// section 2.3.4). There are no sessions of longer ones.
+const maxServerName = 255
 
-// handshakeFor returns the state that a higher level prepared for the
-// connection, or a new one.
-func (m *Manager) handshakeFor(hello *tls.ClientHelloInfo) *serverHandshake {
-	if ctx := hello.Context(); ctx != nil {
-		// A context may have come here from another connection's request.
-		if st := handshakeIn(ctx); st != nil && st.m == m && hello.Conn != nil && st.conn.NetConn() == hello.Conn {
-			return st
-		}
+// begin prepares for a ClientHello and returns c, a private copy, as the
+// configuration that crypto/tls goes on with. own is what the application set
+// in it; again means that the handshake is counted already.
+func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own settings, again bool) *tls.Config {
+	m := st.m
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.begun && !again {
+		m.stats.accept.Add(1)
 	}
-	if w, ok := hello.Conn.(*wire); ok && w.server != nil && w.server.m == m {
-		return w.server
-	}
-	return &serverHandshake{m: m}
-}
-
-// begin prepares for a ClientHello and returns the configuration that crypto/tls
-// goes on with.
-func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, config *tls.Config, policy policy) *tls.Config {
-	st.m.stats.accept.Add(1)
-	st.config, st.policy = config, policy
+	st.begun, st.config, st.hooks, st.over = true, c, own.hooks, hello.Context()
+	st.line = origin{}
+	m.newLine(&st.line)
 	st.hello = helloFacts{
-		name:   normalName(hello.ServerName),
 		suites: hello.CipherSuites,
-		psk:    slices.Contains(hello.Extensions, extensionPreSharedKey),
-		ems:    slices.Contains(hello.Extensions, extensionEMS),
+		psk:    hasExtension(hello, extensionPreSharedKey),
+		ems:    hasExtension(hello, extensionEMS),
 	}
 	st.reason = NothingOffered
-	c := config.Clone()
+	nameless := len(hello.ServerName) > maxServerName
+	if !nameless {
+		st.hello.name = foldName(hello.ServerName)
+	} else if st.hello.psk {
+		st.reason = OtherName
+	}
 	c.GetConfigForClient = nil
 	c.WrapSession, c.UnwrapSession = st.wrap, st.unwrap
-	if c.Time == nil {
-		c.Time = st.m.config.Time
+	if c.Time == nil && m.ownTime {
+		c.Time = m.config.Time
 	}
-	if st.m.closed.Load() || st.m.keepsNothing() {
-		c.SessionTicketsDisabled = true
-	}
-	if st.conn != nil {
-		go st.await()
-	}
+	c.SessionTicketsDisabled = own.disabled || nameless || m.closed.Load() || m.keepsNothing()
 	return c
 }
 
@@ -136,28 +135,17 @@ func (m *Manager) keepsNothing() bool {
 	return m.config.NoTickets && !m.config.CacheMode.server() && m.config.OnLookup == nil
 }
 
-// await ends the handshake of a connection that is only seen through its
-// *tls.Conn: ConnectionState waits for the handshake's lock.
-func (st *serverHandshake) await() { st.conclude(st.conn.ConnectionState()) }
-
-// conclude is finish for a connection whose state says whether it is complete.
-func (st *serverHandshake) conclude(cs tls.ConnectionState) {
-	if !cs.HandshakeComplete {
-		st.fail()
-		return
+// policyName returns the policy of the configuration in force, which is read
+// when a hook first needs it: until then the application may change it.
+func (st *serverHandshake) policyName() policy {
+	if !st.named {
+		st.named, st.policy = true, st.m.policies.of(st.config)
 	}
-	st.finish(&cs)()
-	if st.replayed() {
-		st.conn.Close()
-	}
+	return st.policy
 }
 
-// replayed reports whether the handshake must not stand.
-func (st *serverHandshake) replayed() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.reason == Replayed
-}
+// network is whose account the client's unproven sessions go on.
+func (st *serverHandshake) network() fair.Name { return fair.Network(st.peer) }
 
 // attach makes s the connection's session.
 func (st *serverHandshake) attach(s *Session, pending bool) {
@@ -176,41 +164,61 @@ func (st *serverHandshake) attachLocked(s *Session) {
 }
 
 // settleUnwatched is all the end that a handshake has where nobody sees it
-// complete. TLS 1.2 makes the ticket of a full handshake after the client's
-// Finished, so the peer is proven; TLS 1.3 before it, so the session stays on
-// probation until it is resumed.
+// complete. QUIC makes tickets when it is complete, and TLS 1.2 makes the
+// ticket of a full handshake after the client's Finished, so the peer is
+// proven. All else stays on probation.
 func (st *serverHandshake) settleUnwatched(cs *tls.ConnectionState) {
 	st.mu.Lock()
-	reason := st.final(cs)
-	var proven *Session
+	reason, callbacks := st.final(cs), noCallbacks
 	switch {
-	case st.pending && cs.Version < tls.VersionTLS13:
-		proven = st.session
-	case cs.DidResume && st.unproven:
-		proven = st.candidate
+	case cs.HandshakeComplete:
+		callbacks = st.proven(cs.DidResume)
+	case cs.Version < tls.VersionTLS13 && !cs.DidResume:
+		callbacks = st.proven(false)
 	}
-	if proven != nil {
-		proven.hold()
-	}
-	st.candidate.release()
+	st.end()
 	st.session.release()
-	st.candidate, st.session, st.pending, st.finished = nil, nil, false, true
+	st.session = nil
 	st.mu.Unlock()
-	st.m.stats.outcome(reason)
-	st.m.prove(proven)()
-	proven.release()
+	st.m.stats.outcome(serverSide, cs.Version, reason)
+	callbacks()
 }
 
-// prove moves a session whose peer is proven to where it belongs, once. The
-// callbacks that follow from it are in what it returns.
-func (m *Manager) prove(s *Session) (callbacks func()) {
-	if s == nil {
-		return func() {}
+func noCallbacks() {}
+
+// proven moves the sessions of a handshake whose peer is proven to where they
+// belong. The callbacks that follow are in what it returns: run them without a
+// lock. The caller holds st.mu.
+func (st *serverHandshake) proven(resumed bool) (callbacks func()) {
+	callbacks = noCallbacks
+	switch origin := st.found.origin; {
+	case !resumed || !st.found.ok:
+	case st.m.config.SingleUse && origin != fromTicket:
+		callbacks = st.m.take(st.found.key)
+	case origin == fromProbation:
+		callbacks = st.m.promote(st.found.key)
+	case origin == fromOutside:
+		callbacks = st.m.adopt(st.candidate)
 	}
-	if key, ok := s.cacheKey(); ok && !m.probation.remove(key) && m.cache.has(key) {
-		return func() {} // a resumption got here first
+	if st.pending {
+		st.pending = false
+		callbacks = then(callbacks, st.m.prove(st.session))
 	}
-	return m.settle(s, m.config.CacheMode.server())
+	return callbacks
+}
+
+// end lets go of what a handshake needs while it is under way. The caller holds st.mu.
+func (st *serverHandshake) end() {
+	st.finished = true
+	if st.pending {
+		if key, ok := st.session.cacheKey(); ok {
+			st.m.probation.remove(key)
+		}
+		st.pending = false
+	}
+	st.candidate.release()
+	st.candidate, st.offered, st.hello.suites = nil, nil, nil
+	st.unclaim()
 }
 
 // final is the reason that is told, once crypto/tls has decided. What it passed
@@ -218,11 +226,13 @@ func (m *Manager) prove(s *Session) (callbacks func()) {
 // certificate, or a client chain that ends in no root of today.
 func (st *serverHandshake) final(cs *tls.ConnectionState) Reason {
 	switch {
+	case !st.begun:
+		return Unmanaged
 	case cs.DidResume:
 		return Resumed
-	case st.candidate != nil && st.candidate.hasPeer():
+	case st.found.peer:
 		return ChainIncomplete
-	case st.candidate != nil:
+	case st.found.ok:
 		return OtherSuite
 	case st.reason == NothingOffered && st.hello.psk && cs.Version < tls.VersionTLS13:
 		return OtherVersion
@@ -231,52 +241,46 @@ func (st *serverHandshake) final(cs *tls.ConnectionState) Reason {
 }
 
 // finish ends a completed handshake: the peer is proven. The callbacks that
-// follow from it are in what it returns, to be run without a lock.
-func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
+// follow from it are in what it returns, to be run without a lock. After an
+// error, ErrRevoked, the connection must not be used.
+func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func(), err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.finished {
-		return func() {}
+		return noCallbacks, nil
 	}
-	st.finished, st.completed, st.resumed = true, true, cs.DidResume
-	st.reason = st.final(cs)
+	st.completed, st.resumed, st.reason = true, cs.DidResume, st.final(cs)
+	if st.resumed && st.candidate != nil && st.candidate.withdrawn(st.m) {
+		st.completed, st.resumed, st.reason, err = false, false, Revoked, ErrRevoked
+	}
+	callbacks = noCallbacks
+	if st.begun { // else the guard of ServerConfig's result has counted it
+		callbacks = st.m.flushAfter(st.m.stats.acceptGood.Add(1))
+		st.m.stats.outcome(serverSide, cs.Version, st.reason)
+	}
+	if err != nil {
+		st.end()
+		st.session.release()
+		st.session = nil
+		return callbacks, err
+	}
 	if st.session == nil {
 		st.attachBare(cs)
 	}
-	callbacks = func() {}
-	if st.resumed && st.m.config.SingleUse {
-		callbacks = st.take()
-	}
-	st.candidate.release()
-	st.candidate = nil
-	callbacks = then(callbacks, st.m.flushAfter(st.m.stats.acceptGood.Add(1)))
-	st.m.stats.outcome(st.reason)
-	if st.pending && st.reason != Replayed {
-		callbacks = then(callbacks, st.m.prove(st.session))
-	}
-	if st.pending = false; st.released {
+	callbacks = then(st.proven(st.resumed), callbacks)
+	st.end()
+	if st.released {
 		st.session.release()
 		st.session = nil
 	}
-	return callbacks
+	return callbacks, nil
 }
 
-// take takes the session that was resumed out of the cache, for good. Where
-// another handshake was first, this one must not stand.
-func (st *serverHandshake) take() (callbacks func()) {
-	key, _ := st.candidate.cacheKey()
-	st.candidate.notResumable.Store(true)
-	had, gone := st.m.cache.take(key, CauseTaken)
-	if had = st.m.probation.remove(key) || had; !had {
-		st.reason = Replayed
-		if key, ok := st.session.cacheKey(); ok && st.pending {
-			st.m.probation.remove(key)
-		}
-	}
-	if gone == nil {
-		return func() {}
-	}
-	return func() { st.m.cache.tell([]removal{*gone}) }
+// withdrawn reports whether s was removed or revoked by now.
+func (s *Session) withdrawn(m *Manager) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.removed.Load() || m.revocations.revoked(s)
 }
 
 // attachBare gives a connection without a ticket the session that it has all
@@ -286,25 +290,25 @@ func (st *serverHandshake) attachBare(cs *tls.ConnectionState) {
 		st.attachLocked(st.candidate)
 		return
 	}
-	st.session = st.m.fromConnection(cs, st.origin(cs)).start(libraryRef)
+	o := st.next(cs)
+	if !st.begun && len(cs.ServerName) <= maxServerName {
+		o.hostname = foldName(cs.ServerName)
+	}
+	st.session = st.m.fromConnection(cs, o).start(libraryRef)
 }
 
-// fail ends a handshake that did not complete: nothing of it stays.
+// fail ends a handshake that did not complete: nothing of it stays. At the
+// configuration level it is called at the end of every handshake; over QUIC the
+// ticket is made after that.
 func (st *serverHandshake) fail() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.finished {
 		return
 	}
-	st.finished = true
-	if st.pending {
-		if key, ok := st.session.cacheKey(); ok {
-			st.m.probation.remove(key)
-		}
-	}
-	st.candidate.release()
+	st.end()
 	st.session.release()
-	st.candidate, st.session, st.pending = nil, nil, false
+	st.session = nil
 }
 
 // release gives the connection's session back once the connection has ended,

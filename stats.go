@@ -1,6 +1,10 @@
 package reprise
 
-import "sync/atomic"
+import (
+	"crypto/tls"
+	"slices"
+	"sync/atomic"
+)
 
 // Stats is a snapshot of a Manager's counters. Which of them move depends on
 // the level of use; docs/parity.md has the table.
@@ -18,36 +22,63 @@ type Stats struct {
 	CacheFull          uint64 `json:"cache_full"`          // SSL_CTX_sess_cache_full: sessions evicted by the size limit
 	Number             int    `json:"number"`              // SSL_CTX_sess_number: sessions cached now
 
-	// NotResumed counts finished handshakes by the reason that they did not
-	// resume; reasons that did not happen are left out.
+	// Outcomes counts finished handshakes by side, version and how they ended,
+	// in that order; what did not happen is left out.
+	Outcomes []Outcome `json:"outcomes"`
+	// NotResumed is the sum of Outcomes by the reason that a handshake did not resume.
 	NotResumed map[Reason]uint64 `json:"not_resumed"`
 	// Revocations counts the revocations kept now, RevocationsCoarsened how often they became
 	// too many and one that covers more took their place.
 	Revocations          int    `json:"revocations"`
 	RevocationsCoarsened uint64 `json:"revocations_coarsened"`
-	// WrapFailures counts tickets that could not be made; the client got one that nobody opens.
+	// WrapFailures counts tickets that could not be made; the client got none, or in TLS 1.3 one
+	// that stands for nothing.
 	WrapFailures uint64 `json:"wrap_failures"`
+	// HandshakesShed counts handshakes under way that were closed because there were too many
+	// (Config.MaxHandshakes).
+	HandshakesShed uint64 `json:"handshakes_shed"`
 }
+
+// Outcome counts the handshakes of a side and a version that ended in one way.
+type Outcome struct {
+	Side    string `json:"side"`    // "server" or "client"
+	Version string `json:"version"` // as tls.VersionName has it; "" if not known
+	Reason  Reason `json:"reason"`  // Resumed, or why not
+	Count   uint64 `json:"count"`
+}
+
+// side is who an Outcome is of.
+type side uint8
+
+const (
+	serverSide side = iota
+	clientSide
+	sides
+)
+
+var sideNames = [sides]string{"server", "client"}
+
+// versionSlots are the versions that are counted apart: slot 0 is for none of them.
+var versionSlots = [...]uint16{0, tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13}
 
 // counters is the recording side of Stats.
 type counters struct {
 	connect, connectGood, accept, acceptGood            atomic.Uint64
 	hits, callbackHits, misses, timeouts, full, wrapBad atomic.Uint64
-	coarsened                                           atomic.Uint64
-	reasons                                             [reasonCount]atomic.Uint64
+	coarsened, shed                                     atomic.Uint64
+	outcomes                                            [sides][len(versionSlots)][reasonCount]atomic.Uint64
 }
 
 // outcome counts how a finished handshake ended.
-func (c *counters) outcome(r Reason) {
+func (c *counters) outcome(of side, version uint16, r Reason) {
 	if r == Resumed {
 		c.hits.Add(1)
-		return
 	}
-	c.reasons[r].Add(1)
+	c.outcomes[of][max(slices.Index(versionSlots[:], version), 0)][r].Add(1)
 }
 
 // Stats returns the counters as they are now. Every counter only grows, except
-// Number.
+// Number and Revocations.
 func (m *Manager) Stats() Stats {
 	c := &m.stats
 	s := Stats{
@@ -55,14 +86,31 @@ func (m *Manager) Stats() Stats {
 		Accept: c.accept.Load(), AcceptGood: c.acceptGood.Load(),
 		Hits: c.hits.Load(), CallbackHits: c.callbackHits.Load(), Misses: c.misses.Load(),
 		Timeouts: c.timeouts.Load(), CacheFull: c.full.Load(), WrapFailures: c.wrapBad.Load(),
-		Number:      m.Len(),
-		Revocations: m.revocations.len(), RevocationsCoarsened: c.coarsened.Load(),
+		HandshakesShed: c.shed.Load(),
+		Number:         m.Len(),
+		Revocations:    m.revocations.len(), RevocationsCoarsened: c.coarsened.Load(),
 		NotResumed: make(map[Reason]uint64),
 	}
-	for r := range c.reasons {
-		if n := c.reasons[r].Load(); n > 0 {
-			s.NotResumed[Reason(r)] = n
+	for of := range sides {
+		for i, version := range versionSlots {
+			for r := range reasonCount {
+				s.add(of, version, r, c.outcomes[of][i][r].Load())
+			}
 		}
 	}
 	return s
+}
+
+func (s *Stats) add(of side, version uint16, r Reason, n uint64) {
+	if n == 0 {
+		return
+	}
+	name := ""
+	if version != 0 {
+		name = tls.VersionName(version)
+	}
+	s.Outcomes = append(s.Outcomes, Outcome{sideNames[of], name, r, n})
+	if r != Resumed {
+		s.NotResumed[r] += n
+	}
 }

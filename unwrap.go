@@ -1,9 +1,12 @@
 package reprise
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -48,8 +51,12 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if reason == Resumed && st.finished { // the connection ended meanwhile
+		reason = NotResumable
+	}
 	if reason != Resumed {
-		st.decline(reason)
+		st.decline(reason, s)
+		st.unclaim()
 		if reason == Expired && s.inCache.Load() {
 			return nil, s
 		}
@@ -57,32 +64,55 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 		return nil, nil
 	}
 	st.candidate.release() // of an identity before this one, which crypto/tls passed over
-	st.candidate, st.unproven, st.renew, st.offered = s, o.unproven, o.renew, slices.Clone(identity)
+	st.candidate, st.renew, st.offered = s, o.renew, slices.Clone(identity)
+	st.found = found{ok: true, origin: o.origin, peer: s.hasPeer()}
+	st.found.key, _ = s.cacheKey()
+	s.passOn(&st.found.line)
+	if !st.watched && st.over != nil {
+		context.AfterFunc(st.over, st.fail) // if the handshake fails nobody else lets go of s
+	}
 	return state, nil
 }
 
 // opened is what an identity stands for.
 type opened struct {
-	session  *Session // held
-	unproven bool     // it was on probation
-	renew    bool     // its ticket is to be replaced
+	session *Session // held
+	origin  source
+	renew   bool // its ticket is to be replaced
 }
 
-// decline notes why an identity was not taken; the first one counts.
-func (st *serverHandshake) decline(r Reason) {
+// decline notes why an identity was not taken; the first one counts. s is what
+// the identity stands for, nil if nothing. The caller holds st.mu.
+func (st *serverHandshake) decline(r Reason, s *Session) {
 	if st.reason == NothingOffered {
 		st.reason = r
 	}
-	st.m.config.Logger.Debug("session declined", "reason", r)
+	if log := st.m.config.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
+		args := []any{"reason", r, "peer", addressString(st.peer), "name", st.hello.name}
+		if s != nil {
+			args = append(args, "session", s.Fingerprint())
+		}
+		log.Debug("session declined", args...)
+	}
+}
+
+func addressString(addr net.Addr) string {
+	if addr == nil {
+		return ""
+	}
+	return addr.String()
 }
 
 // open turns an identity into a session, or a reason.
 func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (opened, Reason) {
-	if st.userHooks() {
+	kind := st.m.handles.kind(identity)
+	switch {
+	case kind == ownLabel:
+		return opened{}, NothingOffered
+	case st.hooks.set():
 		return st.openUser(identity, cs)
-	}
-	if st.m.config.NoTickets || len(identity) == handleLen {
-		return st.m.find(cs.Version, identity)
+	case st.m.config.NoTickets || kind != foreignHandle:
+		return st.find(cs.Version, identity, kind)
 	}
 	der, renew, err := st.m.config.Tickets.Open(identity)
 	switch {
@@ -91,7 +121,7 @@ func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (opene
 	case errors.Is(err, ticket.ErrForged):
 		return opened{}, Forged
 	case err != nil:
-		st.m.config.Logger.Warn("ticket not opened", "err", err)
+		st.m.warn("ticket not opened", "err", err)
 		return opened{}, Undecodable
 	}
 	defer clear(der)
@@ -118,32 +148,64 @@ func (st *serverHandshake) ask(o opened) (opened, Reason) {
 	return o, Refused
 }
 
-// find looks a handle up: in the cache, among those on probation, elsewhere.
-func (m *Manager) find(version uint16, handle []byte) (opened, Reason) {
+// find looks a handle up. Under SingleUse it claims the session first.
+func (st *serverHandshake) find(version uint16, handle []byte, kind handleKind) (opened, Reason) {
+	m := st.m
+	if m.config.GenerateID == nil && kind != ownHandle {
+		if kind == forgedHandle {
+			return opened{}, Forged
+		}
+		return opened{}, UnknownKey
+	}
 	key, ok := cache.MakeKey(version, handle)
 	if !ok {
-		return opened{}, UnknownHandle
+		return opened{}, UnknownKey
 	}
-	if m.config.CacheMode&NoInternalLookup == 0 {
-		if s := m.cache.lookup(key, libraryRef); s != nil {
-			return opened{session: s}, Resumed
+	if m.config.SingleUse && st.watched {
+		st.mu.Lock()
+		free := st.takeClaim(key)
+		st.mu.Unlock()
+		if !free {
+			return opened{}, InUse
 		}
-		m.stats.misses.Add(1)
 	}
-	if s := m.probation.lookup(key, m); s != nil {
-		return opened{session: s, unproven: true}, Resumed
+	if o, ok := m.findHere(key); ok {
+		return o, Resumed
 	}
 	if s := m.lookOutside(key, handle); s != nil {
-		return opened{session: s}, Resumed
+		return opened{session: s, origin: fromOutside}, Resumed
 	}
 	return opened{}, m.missing(key.Version, handle)
 }
 
-// lookOutside asks OnLookup. What made the handle must be able to make one
-// that authenticates, or nobody is asked: a peer has proven nothing yet.
+// findHere looks in the cache and among the sessions on probation. A session
+// that moves from there to the cache is for a moment in both, and after it was
+// asked for in the cache; so the cache is asked again.
+func (m *Manager) findHere(key cache.Key) (o opened, ok bool) {
+	lookup := m.config.CacheMode&NoInternalLookup == 0
+	if lookup {
+		if s := m.cache.lookup(key, libraryRef); s != nil {
+			return opened{session: s, origin: fromCache}, true
+		}
+	}
+	if s := m.probation.lookup(key, m); s != nil {
+		return opened{session: s, origin: fromProbation}, true
+	}
+	if lookup {
+		if s := m.cache.lookup(key, libraryRef); s != nil {
+			return opened{session: s, origin: fromCache}, true
+		}
+		m.stats.misses.Add(1)
+	}
+	return opened{}, false
+}
+
+// lookOutside asks OnLookup for a session of which the handle authenticates,
+// unless GenerateID makes the handles. Nothing is cached before the peer is
+// proven.
 func (m *Manager) lookOutside(key cache.Key, handle []byte) *Session {
 	f := m.config.OnLookup
-	if f == nil || m.config.GenerateID == nil && !m.handles.ours(handle) {
+	if f == nil {
 		return nil
 	}
 	s := f(key.Version, slices.Clone(handle))
@@ -151,31 +213,33 @@ func (m *Manager) lookOutside(key cache.Key, handle []byte) *Session {
 		return nil
 	}
 	defer s.Free() // the reference that came with it
-	if found, _ := s.cacheKey(); found != key || !s.Resumable() || !s.own(m) || !s.hold() {
-		m.config.Logger.Warn("OnLookup gave a session of no use", "session", s)
+	if k, _ := s.cacheKey(); k != key || !s.Resumable() || !s.own(m) || !s.hold() {
+		m.warn("OnLookup gave a session of no use", "session", s)
 		return nil
 	}
 	m.stats.callbackHits.Add(1)
-	if m.config.CacheMode&NoInternalStore == 0 && !m.closed.Load() {
-		_, gone, err := m.cache.insert(s)
-		if err != nil {
-			m.config.Logger.Warn("session not cached", "session", s, "err", err)
-		}
-		m.cache.tell(gone)
-	}
 	return s
 }
 
-// missing says why no session was found under a handle: where one of another
-// version is cached, that is told.
+// adopt caches a session that OnLookup gave, now that the peer is proven.
+func (m *Manager) adopt(s *Session) (callbacks func()) {
+	if s == nil || m.config.CacheMode&NoInternalStore != 0 || m.closed.Load() {
+		return noCallbacks
+	}
+	_, gone, err := m.cache.insert(s)
+	if err != nil {
+		m.warn("session not cached", "session", s, "err", err)
+	}
+	return func() { m.cache.tell(gone) }
+}
+
+// missing says why no session was found under a handle that authenticates:
+// where one of another version is cached, that is told.
 func (m *Manager) missing(version uint16, handle []byte) Reason {
 	for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
 		if v != version && m.Has(v, handle) {
 			return OtherVersion
 		}
-	}
-	if m.config.GenerateID == nil && !m.handles.ours(handle) {
-		return Forged
 	}
 	return UnknownHandle
 }
@@ -224,7 +288,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return OtherVersion
 	case !st.m.config.acceptsContext(f.IDContext):
 		return OtherContext
-	case normalName(string(f.Hostname)) != st.hello.name:
+	case foldName(string(f.Hostname)) != st.hello.name:
 		return OtherName
 	case !st.underPolicy(f, rec):
 		return OtherPolicy
@@ -255,7 +319,7 @@ func (st *serverHandshake) underPolicy(f *asn1sess.Session, rec *appdata.Record)
 	if len(rec.Policy) == 0 {
 		return st.config.ClientAuth == tls.NoClientCert && f.Peer == nil
 	}
-	return st.policy.is(rec.Policy)
+	return st.policyName().is(rec.Policy)
 }
 
 // suiteFits foresees crypto/tls, which passes a session over without a word:

@@ -12,10 +12,6 @@ import (
 // and certificates, which crypto/tls carries itself.
 var extraPrefix = []byte("reprise\x01")
 
-func (st *serverHandshake) userHooks() bool {
-	return st.config.WrapSession != nil && st.config.UnwrapSession != nil
-}
-
 // sealUser stamps the state and has the application seal it.
 func (st *serverHandshake) sealUser(s *Session, cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
 	s.mu.RLock()
@@ -32,15 +28,15 @@ func (st *serverHandshake) sealUser(s *Session, cs *tls.ConnectionState, state *
 		return nil, err
 	}
 	state.Extra = append(withoutStamp(state.Extra), stamp)
-	return st.config.WrapSession(*cs, state)
+	return st.hooks.wrap(*cs, state)
 }
 
 // openUser has the application open an identity and reads the stamp. A state
 // without one was not made by a Manager: nothing says what it is bound to.
 func (st *serverHandshake) openUser(identity []byte, cs *tls.ConnectionState) (opened, Reason) {
-	state, err := st.config.UnwrapSession(identity, *cs)
+	state, err := st.hooks.unwrap(identity, *cs)
 	if err != nil {
-		st.m.config.Logger.Warn("the application's UnwrapSession failed", "err", err)
+		st.m.warn("the application's UnwrapSession failed", "err", err)
 		return opened{}, Undecodable
 	}
 	if state == nil {

@@ -2,10 +2,12 @@ package reprise
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // wire is the transport under a tls.Conn of ours: it leads from the connection
@@ -23,8 +25,17 @@ type wire struct {
 	onEnd  func() // where nobody calls Free
 }
 
-// NetConn returns the transport itself, for who needs to know its type.
+// NetConn returns the transport itself: a hook of crypto/tls that wants to know
+// its type asks for an interface{ NetConn() net.Conn }.
 func (w *wire) NetConn() net.Conn { return w.Conn }
+
+// SyscallConn gives access to the transport's file descriptor, where it has one.
+func (w *wire) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := w.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, fmt.Errorf("reprise: %T has no SyscallConn: %w", w.Conn, errors.ErrUnsupported)
+}
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)

@@ -8,16 +8,14 @@ import (
 	"slices"
 )
 
-// wrap is the WrapSession hook: it never ends a handshake. Without a session
-// that it can hand out the client gets a label that nobody opens.
+// wrap is the WrapSession hook: it never ends a handshake.
 func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
 	label, err := st.make(&cs, state)
 	if err != nil {
-		st.m.stats.wrapBad.Add(1)
-		st.m.config.Logger.Warn("no ticket could be made", "err", err)
-		label = make([]byte, handleLen)
-		if _, err := io.ReadFull(st.m.config.Rand, label); err != nil {
-			label[0] = 1 // not empty: an empty ticket makes TLS 1.3 clients abort
+		label = st.instead(&cs)
+		if !errors.Is(err, ErrClosed) {
+			st.m.stats.wrapBad.Add(1)
+			st.m.warn("no ticket could be made", "err", err)
 		}
 	}
 	if !st.watched {
@@ -26,10 +24,31 @@ func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState)
 	return label, nil
 }
 
+// instead returns what a client gets where no ticket could be made. In TLS 1.2 a
+// resumption leaves it what it has, and after a full handshake a ticket of length
+// zero says that there is none (RFC 5077, section 3.3). In TLS 1.3 an empty
+// ticket makes clients abort: it is a label, which stands for nothing.
+func (st *serverHandshake) instead(cs *tls.ConnectionState) []byte {
+	if cs.Version < tls.VersionTLS13 {
+		if cs.DidResume {
+			return st.offered
+		}
+		return []byte{}
+	}
+	label, err := st.m.handles.make(purposeLabel)
+	if err != nil {
+		return []byte{1}
+	}
+	return label
+}
+
 // make gives the client's next session its form on the wire. In TLS 1.2 a
 // resumption goes on with the same session: its ticket stays unless it is to
 // be renewed.
 func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+	if st.m.closed.Load() {
+		return nil, ErrClosed
+	}
 	if cs.DidResume && cs.Version < tls.VersionTLS13 && st.candidate != nil && !st.m.config.SingleUse {
 		st.attach(st.candidate, false)
 		if st.renew {
@@ -37,32 +56,28 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 		}
 		return st.offered, nil
 	}
-	s, err := st.m.fromTLS(state, cs, st.origin(cs))
+	s, err := st.m.fromTLS(state, cs, st.next(cs))
 	if err != nil {
 		return nil, err
 	}
-	if cs.Version == tls.VersionTLS13 && !st.byHandle() {
-		s.f.ID = make([]byte, MaxSessionIDLength)
-		if _, err := io.ReadFull(st.m.config.Rand, s.f.ID); err != nil {
-			return nil, err
-		}
-	}
-	if !st.byHandle() {
-		s.start(libraryRef)
-		defer s.release()
-		label, err := st.seal(s, cs, state)
-		if err == nil {
-			st.attach(s, true)
-			return label, nil
-		}
-		if !errors.Is(err, errTicketTooLong) || !st.m.config.CacheMode.server() {
-			return nil, err
-		}
-		return st.hand(s)
-	}
 	s.start(libraryRef)
 	defer s.release()
-	return st.hand(s)
+	if st.byHandle() {
+		return st.hand(s)
+	}
+	if cs.Version == tls.VersionTLS13 {
+		id := make([]byte, MaxSessionIDLength)
+		if _, err := io.ReadFull(st.m.config.Rand, id); err != nil {
+			return nil, err
+		}
+		s.f.ID = id
+	}
+	label, err := st.seal(s, cs, state)
+	if err != nil {
+		return nil, err
+	}
+	st.attach(s, true)
+	return label, nil
 }
 
 // maxTicket bounds a ticket: crypto/tls ends handshakes with messages over
@@ -74,7 +89,7 @@ var (
 	errTicketEmpty   = errors.New("reprise: ticket is empty") // TLS 1.3 clients abort on it
 )
 
-func (st *serverHandshake) byHandle() bool { return st.m.config.NoTickets && !st.userHooks() }
+func (st *serverHandshake) byHandle() bool { return st.m.config.NoTickets && !st.hooks.set() }
 
 // hand keeps s and returns the handle that the client gets.
 func (st *serverHandshake) hand(s *Session) ([]byte, error) {
@@ -87,7 +102,9 @@ func (st *serverHandshake) hand(s *Session) ([]byte, error) {
 	s.byHandle = true
 	s.mu.Unlock()
 	key, _ := s.cacheKey()
-	st.m.probation.add(key, s)
+	if err := st.m.probation.add(key, s, st.network()); err != nil {
+		return nil, err
+	}
 	st.attach(s, true)
 	return handle, nil
 }
@@ -110,7 +127,7 @@ func (st *serverHandshake) sealAny(s *Session, cs *tls.ConnectionState, state *t
 	if f := st.m.config.OnSeal; f != nil {
 		f(s)
 	}
-	if st.userHooks() {
+	if st.hooks.set() {
 		return st.sealUser(s, cs, state)
 	}
 	s.mu.RLock()
@@ -123,20 +140,19 @@ func (st *serverHandshake) sealAny(s *Session, cs *tls.ConnectionState, state *t
 	return st.m.config.Tickets.Seal(der)
 }
 
-// origin is what the next session carries besides tls.SessionState: what must
+// next is what the next session carries besides tls.SessionState: what must
 // survive a resumption is taken over from the session that was resumed.
-func (st *serverHandshake) origin(cs *tls.ConnectionState) *origin {
-	o := &origin{
-		hostname: st.hello.name, alpn: cs.NegotiatedProtocol, curve: cs.CurveID,
-		contextID: st.m.config.ContextID, policy: st.policy,
-		verified: len(cs.VerifiedChains) > 0,
+func (st *serverHandshake) next(cs *tls.ConnectionState) *origin {
+	o := st.line
+	if cs.DidResume && st.found.ok {
+		o = st.found.line
 	}
-	if cs.DidResume && st.candidate != nil {
-		st.candidate.passOn(o)
-	} else {
-		st.m.newLine(o)
+	o.hostname, o.alpn, o.curve = st.hello.name, cs.NegotiatedProtocol, cs.CurveID
+	o.contextID, o.verified = st.m.config.ContextID, len(cs.VerifiedChains) > 0
+	if st.begun {
+		o.policy = st.policyName()
 	}
-	return o
+	return &o
 }
 
 // newLine starts a line of sessions: one full handshake and its resumptions.

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"math"
 	"sync/atomic"
+
+	"github.com/reprise-tls/reprise/internal/keycheck"
 )
 
 var (
@@ -89,7 +91,7 @@ func NewGCMKey(key []byte) (*Key, error) {
 	if err := checkSecret("AES key", key[keyNameSize:]); err != nil {
 		return nil, err
 	}
-	if patterned(key) {
+	if keycheck.Patterned(key) {
 		return nil, weak("name and secret together")
 	}
 	return newGCMKey([keyNameSize]byte(key), key[keyNameSize:]), nil
@@ -126,7 +128,7 @@ func NewOpenSSLKey(name [16]byte, aesKey, hmacKey []byte) (*Key, error) {
 		bytes.Join([][]byte{name[:], aesKey, hmacKey}, nil),
 		bytes.Join([][]byte{name[:], hmacKey, aesKey}, nil),
 	} {
-		repeats := patterned(whole)
+		repeats := keycheck.Patterned(whole)
 		clear(whole)
 		if repeats {
 			return nil, weak("name and secrets together")

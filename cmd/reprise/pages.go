@@ -38,7 +38,6 @@ func newPages(m *reprise.Manager) http.Handler {
 		answer(w, r, "connection", page)
 	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
-		reprise.ResumptionFromContext(r.Context()) // counts this connection, if nothing has yet
 		answer(w, r, "stats", m.Stats())
 	})
 	return mux

@@ -104,9 +104,6 @@ func serve(cmd *cobra.Command, flags *serveFlags) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          log.New(complaints{cmd}, "", 0),
 	}
-	if err := m.ConfigureServer(srv); err != nil {
-		return err
-	}
 	l, err := net.Listen("tcp", flags.listen)
 	if err != nil {
 		return fmt.Errorf("%w (--listen takes another address)", err)
@@ -119,7 +116,7 @@ func serve(cmd *cobra.Command, flags *serveFlags) error {
 		name = nameOf(&certificate)
 	}
 	newPrinter(cmd.ErrOrStderr()).printf("%s", try(address, name))
-	if err := serveUntil(cmd.Context(), srv, l); err != nil {
+	if err := serveUntil(cmd.Context(), m, srv, l); err != nil {
 		return err
 	}
 	stats := m.Stats()
@@ -136,9 +133,9 @@ func (c complaints) Write(line []byte) (int, error) {
 }
 
 // serveUntil serves until ctx is done, then lets requests end.
-func serveUntil(ctx context.Context, srv *http.Server, l net.Listener) error {
+func serveUntil(ctx context.Context, m *reprise.Manager, srv *http.Server, l net.Listener) error {
 	failed := make(chan error, 1)
-	go func() { failed <- srv.ServeTLS(l, "", "") }()
+	go func() { failed <- m.ServeTLS(srv, l, "", "") }()
 	select {
 	case err := <-failed:
 		return err

@@ -21,7 +21,7 @@ import (
 	"github.com/reprise-tls/reprise"
 )
 
-// web is an http.Server that ConfigureServer configured, told what it sees.
+// web is an http.Server under ServeTLS, told what it sees.
 type web struct {
 	t    testing.TB
 	m    *reprise.Manager
@@ -64,22 +64,22 @@ func answer(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveTLS and listenAndServeTLS are the two ways to start a server.
-func serveTLS(t testing.TB, srv *http.Server) error {
+func serveTLS(t testing.TB, m *reprise.Manager, srv *http.Server) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Error(err)
 		return err
 	}
-	return srv.ServeTLS(l, "", "")
+	return m.ServeTLS(srv, l, "", "")
 }
 
-func listenAndServeTLS(_ testing.TB, srv *http.Server) error {
+func listenAndServeTLS(_ testing.TB, m *reprise.Manager, srv *http.Server) error {
 	srv.Addr = "127.0.0.1:0"
-	return srv.ListenAndServeTLS("", "")
+	return m.ListenAndServeTLS(srv, "", "")
 }
 
 // newWeb configures srv for m, the certificate and the conn key added, and starts it.
-func newWeb(r *rig, m *reprise.Manager, srv *http.Server, start func(testing.TB, *http.Server) error) *web {
+func newWeb(r *rig, m *reprise.Manager, srv *http.Server, start func(testing.TB, *reprise.Manager, *http.Server) error) *web {
 	t := r.t
 	t.Helper()
 	srv.TLSConfig = r.server
@@ -99,11 +99,8 @@ func newWeb(r *rig, m *reprise.Manager, srv *http.Server, start func(testing.TB,
 		started <- l.Addr().String()
 		return context.Background()
 	}
-	if err := m.ConfigureServer(srv); err != nil {
-		t.Fatal(err)
-	}
 	ended := make(chan error, 1)
-	go func() { ended <- start(t, srv) }()
+	go func() { ended <- start(t, m, srv) }()
 	t.Cleanup(func() {
 		srv.Close()
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
@@ -137,9 +134,9 @@ func (w *web) get(config *tls.Config) (saw request) {
 	return saw
 }
 
-func TestConfigureServer(t *testing.T) {
+func TestServeTLS(t *testing.T) {
 	r := newRig(t)
-	starts := map[string]func(testing.TB, *http.Server) error{"ServeTLS": serveTLS, "ListenAndServeTLS": listenAndServeTLS}
+	starts := map[string]func(testing.TB, *reprise.Manager, *http.Server) error{"ServeTLS": serveTLS, "ListenAndServeTLS": listenAndServeTLS}
 	for name, start := range starts {
 		for _, version := range versions[2:] {
 			for _, noTickets := range []bool{false, true} {
@@ -171,7 +168,7 @@ func TestConfigureServer(t *testing.T) {
 	}
 }
 
-func TestConfigureServerHTTP1(t *testing.T) {
+func TestServeTLSHTTP1(t *testing.T) {
 	r := newRig(t)
 	onlyHTTP1 := new(http.Protocols)
 	onlyHTTP1.SetHTTP1(true)
@@ -192,8 +189,8 @@ func TestConfigureServerHTTP1(t *testing.T) {
 	}
 }
 
-// TestConfigureServerChains: the application's own hooks go on working.
-func TestConfigureServerChains(t *testing.T) {
+// TestServeTLSChains: the application's own hooks go on working.
+func TestServeTLSChains(t *testing.T) {
 	r := newRig(t)
 	type mine struct{}
 	states := make(chan http.ConnState, 16)
@@ -225,32 +222,23 @@ func TestConfigureServerChains(t *testing.T) {
 	}
 }
 
-func TestConfigureServerNoCertificate(t *testing.T) {
+// TestServeTLSNoCertificate: without a certificate the error is net/http's.
+func TestServeTLSNoCertificate(t *testing.T) {
 	m := manager(t, reprise.Config{})
 	for _, config := range []*tls.Config{nil, {}} {
 		srv := &http.Server{TLSConfig: config}
-		err := m.ConfigureServer(srv)
-		if !errors.Is(err, reprise.ErrNoCertificate) {
-			t.Fatalf("got %v, want ErrNoCertificate", err)
+		l := newMemoryListener()
+		plain := (&http.Server{TLSConfig: config}).ServeTLS(newMemoryListener(), "", "")
+		if err := m.ServeTLS(srv, l, "", ""); err == nil || err.Error() != plain.Error() {
+			t.Errorf("got %v, want %v", err, plain)
 		}
-		for _, word := range []string{"ServeTLS", "tls.LoadX509KeyPair", "TLSConfig.Certificates"} {
-			if !strings.Contains(err.Error(), word) {
-				t.Errorf("%q does not say %q: the reader cannot act on it", err, word)
-			}
-		}
-		if srv.ConnContext != nil || srv.ConnState != nil || srv.TLSConfig != config {
+		if srv.ConnContext != nil {
 			t.Error("the server was changed in spite of the error")
 		}
 	}
-	r := newRig(t)
-	cert := r.server.Certificates[0]
-	srv := &http.Server{TLSConfig: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}}
-	if err := m.ConfigureServer(srv); err != nil {
-		t.Errorf("a GetCertificate brings certificates too: %v", err)
-	}
 }
 
-func TestConfigureServerHijack(t *testing.T) {
+func TestServeTLSHijack(t *testing.T) {
 	r := newRig(t)
 	r.server = r.server.Clone()
 	sessions := make(chan bool, 1)
@@ -285,57 +273,6 @@ func TestConfigureServerHijack(t *testing.T) {
 	}
 }
 
-// memoryListener hands out the server's ends of connections in memory.
-type memoryListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newMemoryListener() *memoryListener {
-	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (l *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *memoryListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *memoryListener) Addr() net.Addr { return memoryAddr{} }
-
-type memoryAddr struct{}
-
-func (memoryAddr) Network() string { return "memory" }
-func (memoryAddr) String() string  { return "memory" }
-
-func (l *memoryListener) dial() net.Conn {
-	client, server := net.Pipe()
-	l.conns <- untimed{server}
-	return untimed{client}
-}
-
-// untimed is a connection in memory without the write deadlines that crypto/tls
-// sets when it closes: their timers would hold the connection for a while.
-type untimed struct{ net.Conn }
-
-func (untimed) SetWriteDeadline(time.Time) error { return nil }
-
-// keeping returns a client's configuration that wants tickets.
-func keeping(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-	return c
-}
-
 // TestSessionOfClosed: the session is lent while the connection is open.
 func TestSessionOfClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -349,11 +286,8 @@ func TestSessionOfClosed(t *testing.T) {
 			ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		}
 		m := manager(t, reprise.Config{NoTickets: true})
-		if err := m.ConfigureServer(srv); err != nil {
-			t.Fatal(err)
-		}
 		l := newMemoryListener()
-		go srv.ServeTLS(l, "", "")
+		go m.ServeTLS(srv, l, "", "")
 		c := tls.Client(l.dial(), keeping(r.client))
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
 		go io.Copy(io.Discard, c)
@@ -381,193 +315,6 @@ func TestSessionOfClosed(t *testing.T) {
 	})
 }
 
-// TestUnfinishedHandshake: of a client that goes away or is none, nothing stays.
-func TestUnfinishedHandshake(t *testing.T) {
-	clients := map[string]func(net.Conn, *tls.Config){
-		"goes away after its hello": func(c net.Conn, config *tls.Config) {
-			tls.Client(deaf{c}, config).Handshake()
-		},
-		"garbage":       func(c net.Conn, _ *tls.Config) { io.WriteString(c, "GET / HTTP/1.0\r\n\r\n") },
-		"half a record": func(c net.Conn, _ *tls.Config) { c.Write([]byte{22, 3, 1, 2, 0, 1}) },
-		"says nothing":  func(net.Conn, *tls.Config) {},
-	}
-	for name, client := range clients {
-		for _, version := range versions[2:] {
-			t.Run(name+"/"+tls.VersionName(version), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					r := newRig(t)
-					m := manager(t, reprise.Config{
-						NoTickets: true,
-						OnNew:     func(s *reprise.Session) { t.Errorf("OnNew for %v", s) },
-						OnRemove:  func(s *reprise.Session, c reprise.Cause) { t.Errorf("OnRemove for %v: %v", s, c) },
-					})
-					mem := newMemoryListener()
-					l := m.NewListener(mem, r.server)
-					go func() {
-						c := mem.dial()
-						client(c, at(version, keeping(r.client)))
-						c.Close()
-					}()
-					c, err := l.Accept()
-					if err != nil {
-						t.Fatal(err)
-					}
-					tc := c.(*tls.Conn)
-					if err := tc.Handshake(); err == nil {
-						t.Fatal("the handshake was finished")
-					}
-					synctest.Wait()
-					if s := reprise.SessionOf(tc); s != nil {
-						t.Errorf("it has a session: %v", s)
-					}
-					if _, ok := reprise.ResumptionOf(tc); ok {
-						t.Error("ResumptionOf says that it ended well")
-					}
-					c.Close()
-					if st := m.Stats(); st.AcceptGood != 0 || st.Number != 0 || st.Hits != 0 || len(st.NotResumed) != 0 {
-						t.Errorf("it was counted: %+v", st)
-					}
-				})
-			})
-		}
-	}
-}
-
-// deaf is a connection that ends when it is read from.
-type deaf struct{ net.Conn }
-
-func (c deaf) Read([]byte) (int, error) {
-	c.Close()
-	return 0, io.EOF
-}
-
-// accept runs a server that says what it saw on each connection.
-func accept(t *testing.T, l net.Listener) <-chan *reprise.Session {
-	seen := make(chan *reprise.Session, 1)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			tc := c.(*tls.Conn)
-			if reprise.SessionOf(tc) != nil {
-				t.Error("a session before the handshake")
-			}
-			buf := make([]byte, 1)
-			if _, err := io.ReadFull(tc, buf); err != nil {
-				t.Error(err)
-			}
-			s := reprise.SessionOf(tc)
-			if s != nil {
-				if err := s.UpRef(); err != nil {
-					t.Error(err)
-				}
-			}
-			tc.Write(buf)
-			tc.Close()
-			if reprise.SessionOf(tc) != nil {
-				t.Error("a session after Close")
-			}
-			seen <- s
-		}
-	}()
-	return seen
-}
-
-// ping dials, exchanges a byte and reports whether the session was resumed.
-func ping(t *testing.T, addr net.Addr, config *tls.Config) (resumed bool) {
-	t.Helper()
-	c, err := tls.Dial("tcp", addr.String(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.Write([]byte{'x'})
-	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, []byte{'x'}) {
-		t.Fatalf("read %q, %v", got, err)
-	}
-	return c.ConnectionState().DidResume
-}
-
-func TestNewListener(t *testing.T) {
-	r := newRig(t)
-	for _, version := range versions {
-		for _, noTickets := range []bool{false, true} {
-			t.Run(tls.VersionName(version)+map[bool]string{false: "/ticket", true: "/handle"}[noTickets], func(t *testing.T) {
-				m := manager(t, reprise.Config{NoTickets: noTickets})
-				inner, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer inner.Close()
-				seen := accept(t, m.NewListener(inner, r.server))
-				cc := manager(t, reprise.Config{}).ClientConfig(at(version, r.client))
-				var firstAuth [2]int64
-				for i := range firstAuth {
-					if resumed := ping(t, inner.Addr(), cc); resumed != (i == 1) {
-						t.Errorf("connection %d: resumed %v", i, resumed)
-					}
-					s := <-seen
-					if s == nil {
-						t.Fatalf("connection %d has no session", i)
-					}
-					firstAuth[i] = s.FirstAuthentication().Unix()
-					s.Free()
-				}
-				if firstAuth[0] != firstAuth[1] {
-					t.Error("the resumption forgot when its line began")
-				}
-				if st := m.Stats(); st.Accept != 2 || st.AcceptGood != 2 || st.Hits != 1 {
-					t.Errorf("%+v: want two handshakes, one of them resumed", st)
-				}
-			})
-		}
-	}
-}
-
-// TestServerConfigListener: the lowest level resumes too, but knows no connections.
-func TestServerConfigListener(t *testing.T) {
-	r := newRig(t)
-	for _, version := range versions[2:] {
-		for _, noTickets := range []bool{false, true} {
-			t.Run(tls.VersionName(version)+map[bool]string{false: "/ticket", true: "/handle"}[noTickets], func(t *testing.T) {
-				m := manager(t, reprise.Config{NoTickets: noTickets})
-				l, err := tls.Listen("tcp", "127.0.0.1:0", m.ServerConfig(r.server))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer l.Close()
-				seen := accept(t, l)
-				cc := manager(t, reprise.Config{}).ClientConfig(at(version, r.client))
-				for i := range 3 {
-					if resumed := ping(t, l.Addr(), cc); resumed != (i > 0) {
-						t.Errorf("connection %d: resumed %v", i, resumed)
-					}
-					if s := <-seen; s != nil {
-						t.Errorf("SessionOf knows a connection that is not ours: %v", s)
-					}
-				}
-				if st := m.Stats(); st.Accept != 3 || st.AcceptGood != 0 || st.Hits != 2 {
-					t.Errorf("%+v: want three handshakes, two resumed, and none seen complete", st)
-				}
-			})
-		}
-	}
-}
-
-func TestSessionOfForeign(t *testing.T) {
-	if reprise.SessionOf(nil) != nil || reprise.FromContext(t.Context()) != nil {
-		t.Error("a session out of nothing")
-	}
-	if _, ok := reprise.ResumptionOf(nil); ok {
-		t.Error("a resumption of nothing")
-	}
-	if _, ok := reprise.ResumptionFromContext(t.Context()); ok {
-		t.Error("a resumption out of an empty context")
-	}
-}
-
 // TestHeapFlat: connections leave nothing behind in the process.
 func TestHeapFlat(t *testing.T) { heapFlat(t, 500, 1000) }
 
@@ -588,11 +335,8 @@ func heapFlat(t *testing.T, first, n int) {
 			r := newRig(t)
 			m := manager(t, reprise.Config{NoTickets: noTickets, CacheSize: 512})
 			srv := &http.Server{TLSConfig: r.server, Handler: http.HandlerFunc(answer), ErrorLog: log.New(io.Discard, "", 0)}
-			if err := m.ConfigureServer(srv); err != nil {
-				t.Fatal(err)
-			}
 			l := newMemoryListener()
-			go srv.ServeTLS(l, "", "")
+			go m.ServeTLS(srv, l, "", "")
 			defer srv.Close()
 			many(t, l, r.client, first)
 			before := heapBelow(0)

@@ -1,0 +1,274 @@
+package reprise
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// ErrNoCertificate is returned where the configuration of a server brings no
+// certificate: neither Certificates, GetCertificate nor GetConfigForClient.
+var ErrNoCertificate = errors.New("reprise: no certificate in the server's tls.Config: " +
+	"set Certificates, GetCertificate or GetConfigForClient, or give ServeTLS files")
+
+// NewListener returns a listener that accepts from inner, runs the handshakes by
+// itself, side by side, and gives connections whose handshake is complete and
+// whose peer is proven: real *tls.Conn, with sessions managed by m, of which
+// SessionOf and ResumptionOf tell. Single use holds, and a session that was
+// revoked while its handshake was under way does not get through.
+//
+// config is copied and used as by ServerConfig; without a certificate the error
+// is ErrNoCertificate. Handshakes take Config.HandshakeTimeout at most, and
+// there are Config.MaxHandshakes at most; those that fail are logged (debug). A
+// panic of the application's callbacks ends that connection and is logged
+// (error). Alerts and the bad-session rule need Server.
+//
+// What hooks see as ClientHelloInfo.Conn, and the NetConn of the connections, is
+// not the connection that inner accepted, but has methods NetConn, which returns
+// that, and SyscallConn:
+//
+//	transport := c.NetConn().(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn)
+//
+// Close closes inner and the handshakes under way.
+func (m *Manager) NewListener(inner net.Listener, config *tls.Config) (net.Listener, error) {
+	if inner == nil {
+		return nil, errors.New("reprise: NewListener wants the listener to accept from")
+	}
+	if !bringsCertificate(config) {
+		return nil, ErrNoCertificate
+	}
+	return m.newListener(inner, config), nil
+}
+
+func bringsCertificate(c *tls.Config) bool {
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+}
+
+func (m *Manager) newListener(inner net.Listener, config *tls.Config) *listener {
+	l := &listener{
+		Listener: inner, m: m, config: m.ServerConfig(config), ctx: context.Background(),
+		timeout: m.config.HandshakeTimeout, gate: newGate(m.config.MaxHandshakes),
+		ready: make(chan *tls.Conn), errs: make(chan error),
+		closing: make(chan struct{}), ended: make(chan struct{}),
+	}
+	l.failed = l.logFailed
+	return l
+}
+
+// listener is what NewListener returns. Its goroutine, which begins with the
+// first Accept, accepts from the inner listener; each handshake has its own.
+type listener struct {
+	net.Listener
+	m       *Manager
+	config  *tls.Config
+	ctx     context.Context // of handshakes
+	timeout time.Duration
+	failed  func(nc net.Conn, err error) // told of handshakes that failed, before nc is closed
+	// graceful reports, when Close is called, whether handshakes under way are
+	// let finish. nil means that they are closed.
+	graceful func() bool
+
+	gate    *gate
+	start   sync.Once
+	close   sync.Once
+	ready   chan *tls.Conn
+	errs    chan error    // of the inner listener
+	closing chan struct{} // Close was called
+	ended   chan struct{} // and nothing more comes
+}
+
+// Accept returns the next connection, a *tls.Conn whose handshake is complete.
+func (l *listener) Accept() (net.Conn, error) {
+	l.start.Do(func() { go l.run() })
+	select {
+	case c := <-l.ready:
+		return c, nil
+	case err := <-l.errs:
+		return nil, err
+	case <-l.ended:
+		return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
+	}
+}
+
+func (l *listener) run() {
+	for l.gate.wait() {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			select {
+			case l.errs <- err:
+			case <-l.closing:
+				return
+			}
+			continue
+		}
+		if s := l.gate.enter(nc, l.m); s != nil {
+			go l.shake(nc, s)
+		} else {
+			nc.Close()
+		}
+	}
+}
+
+// shake runs a handshake and hands the connection to Accept.
+func (l *listener) shake(nc net.Conn, s *slot) {
+	defer s.leave()
+	c, err := l.m.shakeHands(l.ctx, nc, l.config, l.timeout)
+	if err == nil && !s.finish() {
+		err = net.ErrClosed // to make room, a moment ago
+	}
+	if err != nil {
+		l.failed(nc, err)
+		c.Close()
+		return
+	}
+	select {
+	case l.ready <- c:
+	case <-l.ended:
+		c.Close()
+	}
+}
+
+func (l *listener) logFailed(nc net.Conn, err error) {
+	var p *panicError
+	if errors.As(err, &p) {
+		l.m.config.Logger.Error("panic in a handshake", "peer", addressString(nc.RemoteAddr()), "panic", p.value, "stack", string(p.stack))
+		return
+	}
+	l.m.config.Logger.Debug("handshake failed", "peer", addressString(nc.RemoteAddr()), "err", err)
+}
+
+// shutdownGrace is how long handshakes under way have left when the listener is
+// closed gracefully: what net/http gives new connections.
+const shutdownGrace = 5 * time.Second
+
+// Close stops accepting. It closes the inner listener.
+func (l *listener) Close() (err error) {
+	l.close.Do(func() {
+		err = l.Listener.Close()
+		close(l.closing)
+		if l.graceful != nil && l.graceful() {
+			empty := l.gate.close(shutdownGrace)
+			go func() {
+				<-empty
+				close(l.ended)
+			}()
+			return
+		}
+		l.gate.close(0)
+		close(l.ended)
+	})
+	return err
+}
+
+// Accept runs the server's handshake over nc, whatever was said on it before
+// (STARTTLS), and returns a connection as those of NewListener. It is under ctx
+// and Config.HandshakeTimeout. On an error nc is closed; the error is
+// ErrNoCertificate, ErrRevoked, that of a panic of the application's callbacks,
+// ctx's, or crypto/tls's. Deadlines that were set on nc are taken back.
+func (m *Manager) Accept(ctx context.Context, nc net.Conn, config *tls.Config) (*tls.Conn, error) {
+	if !bringsCertificate(config) {
+		nc.Close()
+		return nil, ErrNoCertificate
+	}
+	s := m.gate.enter(nc, m)
+	defer s.leave()
+	c, err := m.shakeHands(ctx, nc, m.ServerConfig(config), m.config.HandshakeTimeout)
+	if err == nil && !s.finish() {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("reprise: handshake with %s: %w", addressString(nc.RemoteAddr()), err)
+	}
+	return c, nil
+}
+
+// shakeHands runs the server's handshake over nc and all that follows from it.
+// After an error the caller closes the connection.
+func (m *Manager) shakeHands(ctx context.Context, nc net.Conn, config *tls.Config, timeout time.Duration) (c *tls.Conn, err error) {
+	st := &serverHandshake{m: m, watched: true, peer: nc.RemoteAddr()}
+	c = tls.Server(&wire{Conn: nc, server: st, onEnd: st.release}, config)
+	returned := false
+	defer func() {
+		if !returned { // a panic, or runtime.Goexit
+			err = &panicError{recover(), debug.Stack()}
+		}
+		if err != nil {
+			st.fail()
+		}
+	}()
+	nc.SetDeadline(time.Now().Add(timeout))
+	if err = c.HandshakeContext(ctx); err == nil {
+		cs := c.ConnectionState()
+		var callbacks func()
+		callbacks, err = st.finish(&cs)
+		callbacks()
+		nc.SetDeadline(time.Time{})
+	}
+	returned = true
+	return c, err
+}
+
+// panicError is a panic of the application's callbacks.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic in a callback: %v", p.value) }
+
+// Resumption says how a handshake ended.
+type Resumption struct {
+	Resumed bool
+	Reason  Reason // why not; Resumed if so
+}
+
+// SessionOf returns the session of a connection that comes from NewListener,
+// Accept or ServeTLS, nil once the connection is closed and for any other
+// connection. It is lent while the connection is open: UpRef it to keep it. It
+// never blocks.
+func SessionOf(c *tls.Conn) *Session { return handshakeOf(c).lend() }
+
+// ResumptionOf is SessionOf for how the handshake ended; ok is false for other
+// connections.
+func ResumptionOf(c *tls.Conn) (r Resumption, ok bool) { return handshakeOf(c).outcome() }
+
+func handshakeOf(c *tls.Conn) *serverHandshake {
+	if c == nil {
+		return nil
+	}
+	if w, ok := c.NetConn().(*wire); ok {
+		return w.server
+	}
+	return nil
+}
+
+// lend returns the session of a completed handshake, without a reference.
+func (st *serverHandshake) lend() *Session {
+	if st == nil {
+		return nil
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.completed {
+		return nil
+	}
+	return st.session
+}
+
+func (st *serverHandshake) outcome() (r Resumption, ok bool) {
+	if st == nil {
+		return r, false
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.completed {
+		return r, false
+	}
+	return Resumption{st.resumed, st.reason}, true
+}
