@@ -344,12 +344,11 @@ var levels = map[string]func(m *reprise.Manager, nc net.Conn, config *tls.Config
 		return c.Handshake()
 	},
 	"listener": func(m *reprise.Manager, nc net.Conn, config *tls.Config) error {
-		c, err := m.NewListener(oneConn{c: nc}, config).Accept()
+		c, err := m.Accept(context.Background(), nc, config)
 		if err != nil {
 			return err
 		}
-		defer c.Close()
-		return c.(*tls.Conn).Handshake()
+		return c.Close()
 	},
 	"configuration": func(m *reprise.Manager, nc net.Conn, config *tls.Config) error {
 		c := tls.Server(nc, m.ServerConfig(config))

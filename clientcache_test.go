@@ -61,9 +61,12 @@ func newDialer(t testing.TB, version uint16, client Config) *dialer {
 	}
 	t.Cleanup(func() { l.Close() })
 	d.addr = l.Addr().String()
-	tl := server.NewListener(l, &tls.Config{
+	tl, err := server.NewListener(l, &tls.Config{
 		Certificates: []tls.Certificate{ca.Leaf(t, "a.test")}, MinVersion: version, MaxVersion: version,
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
 		for {
 			c, err := tl.Accept()

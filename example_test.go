@@ -254,26 +254,23 @@ func ExampleParseSessionPEM() {
 }
 
 // An HTTPS server whose handlers see the session of their request.
-func ExampleManager_ConfigureServer() {
+func ExampleManager_ServeTLS() {
 	m := newManager(reprise.Config{ContextID: []byte("shop")})
 	defer m.Close()
 	sc, cc := loopback()
 
 	srv := &http.Server{
-		TLSConfig: sc, // with the certificate: files given to ServeTLS would be invisible
+		TLSConfig: sc,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			how, _ := reprise.ResumptionFromContext(r.Context())
 			fmt.Fprintf(w, "%s, %v, context %s", r.Proto, how.Reason, reprise.FromContext(r.Context()).IDContext())
 		}),
 	}
-	if err := m.ConfigureServer(srv); err != nil {
-		log.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	go srv.ServeTLS(l, "", "")
+	go m.ServeTLS(srv, l, "", "")
 	defer srv.Close()
 
 	transport := &http.Transport{TLSClientConfig: m.ClientConfig(cc), ForceAttemptHTTP2: true}
@@ -373,7 +370,10 @@ func greet(m *reprise.Manager, config *tls.Config) net.Listener {
 	if err != nil {
 		log.Fatal(err)
 	}
-	tl := m.NewListener(l, config)
+	tl, err := m.NewListener(l, config)
+	if err != nil {
+		log.Fatal(err)
+	}
 	go func() {
 		for {
 			c, err := tl.Accept()
@@ -443,14 +443,11 @@ func ExampleManager_DialTLSContext() {
 	defer m.Close()
 	sc, cc := loopback()
 	srv := &http.Server{TLSConfig: sc, Handler: http.NotFoundHandler()}
-	if err := m.ConfigureServer(srv); err != nil {
-		log.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	go srv.ServeTLS(l, "", "")
+	go m.ServeTLS(srv, l, "", "")
 	defer srv.Close()
 
 	cc.NextProtos = []string{"h2", "http/1.1"}

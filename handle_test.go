@@ -16,7 +16,7 @@ func TestHandles(t *testing.T) {
 		t.Fatal(err)
 	}
 	handle, err := h.make(purposeHandle)
-	if err != nil || len(handle) != handleLen || handle[0] != 0 || ownHandle != h.kind(handle) {
+	if err != nil || len(handle) != handleLen || handle[0] != h.first || ownHandle != h.kind(handle) {
 		t.Fatalf("made %x, %v", handle, err)
 	}
 	if second, err := h.make(purposeHandle); err != nil || bytes.Equal(second, handle) {

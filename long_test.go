@@ -99,19 +99,16 @@ func strangers(t *testing.T, first, n int) {
 // knows its connections the least.
 func (r *rig) crowd(m *reprise.Manager, hello []byte) []func(n int) {
 	config := m.ServerConfig(r.server)
-	l := m.NewListener(silence(hello), r.server)
-	come := func(accept func() *tls.Conn) func(n int) {
+	come := func(handshake func() error) func(n int) {
 		return func(n int) {
 			var wg sync.WaitGroup
 			const workers = 2
 			for range workers {
 				wg.Go(func() {
 					for range n / workers {
-						c := accept()
-						if c.Handshake() == nil {
+						if handshake() == nil {
 							r.t.Error("a lone hello completed a handshake")
 						}
-						c.Close()
 					}
 				})
 			}
@@ -119,25 +116,16 @@ func (r *rig) crowd(m *reprise.Manager, hello []byte) []func(n int) {
 		}
 	}
 	return []func(n int){
-		come(func() *tls.Conn { return tls.Server(&silent{unread: hello}, config) }),
-		come(func() *tls.Conn {
-			c, err := l.Accept()
-			if err != nil {
-				r.t.Error(err)
-			}
-			return c.(*tls.Conn)
+		come(func() error { return tls.Server(&silent{unread: hello}, config).Handshake() }),
+		come(func() error {
+			_, err := m.Accept(r.t.Context(), &silent{unread: hello}, r.server)
+			return err
 		}),
 	}
 }
 
-// silence is a listener whose clients send a hello and are not heard of again.
-type silence []byte
-
-func (l silence) Accept() (net.Conn, error) { return &silent{unread: l}, nil }
-func (silence) Close() error                { return nil }
-func (silence) Addr() net.Addr              { return memoryAddr{} }
-
-// silent is the server's end of the connection to such a client.
+// silent is the server's end of the connection to a client that sends a hello
+// and is not heard of again.
 type silent struct {
 	net.Conn
 	unread []byte
@@ -155,6 +143,8 @@ func (c *silent) Read(b []byte) (int, error) {
 func (*silent) Write(b []byte) (int, error)      { return len(b), nil }
 func (*silent) Close() error                     { return nil }
 func (*silent) SetWriteDeadline(time.Time) error { return nil }
+func (*silent) SetDeadline(time.Time) error      { return nil }
+func (*silent) RemoteAddr() net.Addr             { return memoryAddr{} }
 
 // TestManySessions: however many sessions come, the cache holds what it may
 // and the process no more than that.

@@ -41,7 +41,7 @@ func (s *shop) open(config *tls.Config) (addr string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	tl := s.m.NewListener(l, config)
+	tl := listenerOf(s.t, s.m, l, config)
 	var clerks sync.WaitGroup
 	s.t.Cleanup(func() { l.Close(); clerks.Wait() })
 	clerks.Go(func() {
@@ -649,14 +649,11 @@ func TestTransport(t *testing.T) {
 	web.TLSConfig = s.server.Clone()
 	web.TLSConfig.ClientAuth = tls.NoClientCert
 	web.TLSConfig.NextProtos = nil
-	if err := s.m.ConfigureServer(web); err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	go web.ServeTLS(l, "", "")
+	go s.m.ServeTLS(web, l, "", "")
 	t.Cleanup(func() { web.Close() })
 	for n := range 4 {
 		h2, byConfig := n%2 == 1, n/2 == 1

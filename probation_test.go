@@ -1,14 +1,18 @@
 package reprise
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/internal/fair"
 	"github.com/reprise-tls/reprise/internal/testpki"
 )
 
@@ -17,22 +21,35 @@ func probationKey(i int) cache.Key {
 	return key
 }
 
-// TestProbationBound: the oldest goes, and nothing else is touched.
+// from returns the network of a client.
+func from(ip string) fair.Name { return fair.Network(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}) }
+
+// TestProbationBound: what is on probation stays within its bytes. The network
+// that has the most loses its oldest; nothing else is touched.
 func TestProbationBound(t *testing.T) {
 	m, calls := watched(t, 0)
 	if _, err := m.Add(numbered(1, 10)); err != nil {
 		t.Fatal(err)
 	}
-	for i := range maxProbation + 10 {
-		m.probation.add(probationKey(i), numbered(2, 1000-i)) // expiry plays no part
+	const honest = 3
+	for i := range honest {
+		if err := m.probation.add(probationKey(i), numbered(2, 10), from("192.0.2.1")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if n := m.probation.packed.Len(); n != maxProbation {
-		t.Errorf("%d sessions on probation, want %d", n, maxProbation)
+	n := honest
+	for ; m.probation.shares.Len() == n; n++ { // one that is not there any more ends it
+		if err := m.probation.add(probationKey(n), numbered(2, 1000-n%100), from("198.51.100.9")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for i, want := range map[int]bool{0: false, 9: false, 10: true, maxProbation + 9: true} {
+	if w := m.probation.shares.Weight(); w > maxProbation || w < maxProbation*9/10 {
+		t.Errorf("%d bytes on probation, the limit is %d", w, maxProbation)
+	}
+	for i, want := range map[int]bool{0: true, honest - 1: true, honest: false, honest + 1: true, n - 1: true} {
 		s := m.probation.lookup(probationKey(i), m)
 		if (s != nil) != want {
-			t.Errorf("session %d of %d: %v", i, maxProbation+10, s)
+			t.Errorf("session %d of %d: %v", i, n, s)
 		}
 		s.release()
 	}
@@ -41,10 +58,45 @@ func TestProbationBound(t *testing.T) {
 	}
 }
 
+// TestProbationTooLarge: of a session whose size its client chose too large there
+// is none.
+func TestProbationTooLarge(t *testing.T) {
+	m, _ := watched(t, 0)
+	s := numbered(1, 10)
+	s.SetHostname(string(make([]byte, maxServerName)))
+	if err := m.probation.add(probationKey(1), s, fair.Name{}); err != nil {
+		t.Errorf("a session with a name of the greatest length: %v", err)
+	}
+	s.SetTicketAppData(make([]byte, maxUnproven))
+	if err := m.probation.add(probationKey(2), s, fair.Name{}); !errors.Is(err, errTooLarge) || m.probation.has(probationKey(2)) {
+		t.Errorf("a session of more than %d bytes: %v", maxUnproven, err)
+	}
+}
+
+// TestProbationEnds: what FlushAll and Close find is wiped, and nothing comes after Close.
+func TestProbationEnds(t *testing.T) {
+	m, _ := watched(t, 0)
+	for _, end := range []func(){func() { m.FlushAll() }, func() { m.Close() }} {
+		if err := m.probation.add(probationKey(1), numbered(1, 10), fair.Name{}); err != nil {
+			t.Fatal(err)
+		}
+		packed := m.probation.entries[probationKey(1)].Value.packed
+		if end(); m.probation.has(probationKey(1)) || m.probation.shares.Weight() != 0 {
+			t.Error("a session stayed")
+		}
+		if !bytes.Equal(packed, make([]byte, len(packed))) {
+			t.Error("a session was let go of with its secret")
+		}
+	}
+	if err := m.probation.add(probationKey(1), numbered(1, 10), fair.Name{}); !errors.Is(err, ErrClosed) || m.probation.has(probationKey(1)) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
 // TestProbationLookup: each lookup gives a session of its own and leaves the stored one.
 func TestProbationLookup(t *testing.T) {
 	m, _ := watched(t, 0)
-	m.probation.add(probationKey(1), numbered(1, 10))
+	m.probation.add(probationKey(1), numbered(1, 10), fair.Name{})
 	a, b := m.probation.lookup(probationKey(1), m), m.probation.lookup(probationKey(1), m)
 	if a == nil || b == nil || a == b || a.owner.Load() != m || contentOf(a) != contentOf(b) {
 		t.Fatalf("two lookups gave %v and %v", a, b)
@@ -80,23 +132,24 @@ func TestProbationUnfinished(t *testing.T) {
 			ca := testpki.New(t, "root")
 			config := &tls.Config{RootCAs: ca.Pool(), ServerName: "a.test", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 			nc, ns := net.Pipe()
-			st := &serverHandshake{m: m, watched: true}
-			server := tls.Server(&wire{Conn: ns, server: st}, m.ServerConfig(&tls.Config{Certificates: []tls.Certificate{ca.Leaf(t, "a.test")}}))
-			st.conn = server
+			var was int // sessions on probation while the handshake is under way
+			server := &tls.Config{Certificates: []tls.Certificate{ca.Leaf(t, "a.test")}}
+			server.VerifyConnection = func(tls.ConnectionState) error { was = m.probation.shares.Len(); return nil }
 			if finished {
 				go io.Copy(io.Discard, tls.Client(nc, config))
 			} else {
 				go tls.Client(cut{nc}, config).Handshake()
 			}
-			err = server.Handshake()
+			c, err := m.shakeHands(t.Context(), ns, m.ServerConfig(server), time.Minute)
 			synctest.Wait()
 			if (err == nil) != finished {
 				t.Fatalf("handshake: %v", err)
 			}
-			if m.probation.arrival != 1 {
-				t.Fatalf("%d sessions were on probation, want 1: the test would prove nothing", m.probation.arrival)
+			st := handshakeOf(c)
+			if was != 1 {
+				t.Fatalf("%d sessions were on probation, want 1: the test would prove nothing", was)
 			}
-			if n := m.probation.packed.Len(); n != 0 {
+			if n := m.probation.shares.Len(); n != 0 {
 				t.Errorf("finished %v: %d sessions left on probation", finished, n)
 			}
 			if cached := m.Len() == 1; cached != finished {

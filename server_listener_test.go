@@ -2,17 +2,9 @@ package reprise_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
-	"encoding/json"
-	"errors"
 	"io"
-	"log"
 	"net"
-	"net/http"
-	"os"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"

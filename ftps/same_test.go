@@ -49,22 +49,23 @@ func TestSameSession(t *testing.T) {
 // listened makes a data connection at the listener level.
 func (r *rig) listened(config *tls.Config) *tls.Conn {
 	r.t.Helper()
-	l := r.m.NewListener(listen(r.t), r.server)
+	l, err := r.m.NewListener(listen(r.t), r.server)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer l.Close()
 	nc, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	c := tls.Client(nc, config)
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }()
 	ns, err := l.Accept()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c := tls.Client(nc, config)
 	r.t.Cleanup(func() { c.Close(); ns.Close() })
-	done := make(chan error, 1)
-	go func() { done <- ns.(*tls.Conn).Handshake() }()
-	if err := c.Handshake(); err != nil {
-		r.t.Fatal(err)
-	}
 	if err := <-done; err != nil {
 		r.t.Fatal(err)
 	}

@@ -36,14 +36,11 @@ func documented(t testing.TB, page, name string) string {
 func TestClientsDocumentFetch(t *testing.T) {
 	ca := newPKI(t)
 	srv := &http.Server{TLSConfig: serverConfig(ca.Leaf(t, "127.0.0.1")), Handler: http.NotFoundHandler()}
-	if err := manager(t, reprise.Config{}).ConfigureServer(srv); err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	go srv.ServeTLS(l, "", "")
+	go manager(t, reprise.Config{}).ServeTLS(srv, l, "", "")
 	t.Cleanup(func() { srv.Close() })
 	out := run(t, "", documented(t, "clients.md", "fetch"), "https://"+l.Addr().String(), ca.file)
 	full, resumed := strings.Count(out, ": HTTP/2.0, resumed false\n"), strings.Count(out, ": HTTP/2.0, resumed true\n")

@@ -262,15 +262,12 @@ func startOurs(t testing.TB, config *tls.Config, keys *keyfile.Set, c reprise.Co
 		}
 		fmt.Fprintf(w, "resumed=%s verify=%s reason=%v\n", resumed, verdictOf(r.TLS), how.Reason)
 	})}
-	if err := m.ConfigureServer(srv); err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.ServeTLS(l, "", "") }()
+	go func() { ended <- m.ServeTLS(srv, l, "", "") }()
 	t.Cleanup(func() { srv.Close(); <-ended })
 	return &ours{l.Addr().String(), ring, m.Stats}
 }

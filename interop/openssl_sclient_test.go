@@ -45,7 +45,11 @@ var levels = []level{
 		return visit{resumed: r.TLS.DidResume, state: *r.TLS}
 	}},
 	{"listener", func(m *reprise.Manager, srv *http.Server, l net.Listener) net.Listener {
-		return m.NewListener(l, srv.TLSConfig)
+		managed, err := m.NewListener(l, srv.TLSConfig)
+		if err != nil {
+			panic(err)
+		}
+		return managed
 	}, func(r *http.Request) visit {
 		c := r.Context().Value(connKey{}).(*tls.Conn)
 		how, _ := reprise.ResumptionOf(c)
@@ -111,10 +115,7 @@ func open(t testing.TB, m *reprise.Manager, config *tls.Config, at level) site {
 	}
 	ended := make(chan error, 1)
 	if at.listen == nil {
-		if err := m.ConfigureServer(srv); err != nil {
-			t.Fatal(err)
-		}
-		go func() { ended <- srv.ServeTLS(l, "", "") }()
+		go func() { ended <- m.ServeTLS(srv, l, "", "") }()
 	} else {
 		l = at.listen(m, srv, l)
 		go func() { ended <- srv.Serve(l) }()

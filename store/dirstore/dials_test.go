@@ -102,9 +102,13 @@ func TestTwoProcessesDial(t *testing.T) {
 	}
 	defer l.Close()
 	var seen outcomes
-	go seen.serve(server.NewListener(l, &tls.Config{
+	tl, err := server.NewListener(l, &tls.Config{
 		Certificates: []tls.Certificate{ca.Leaf(t, "a.test")}, MinVersion: tls.VersionTLS13,
-	}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go seen.serve(tl)
 	dir := filepath.Join(t.TempDir(), "sessions")
 	processes := []*process{start(t, "dial", dir), start(t, "dial", dir)}
 	for _, p := range processes {
