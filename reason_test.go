@@ -224,10 +224,13 @@ var reasonRows = []reasonRow{
 	}},
 	{reprise.Forged, "random handle", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true
-		s.edit = func(f *asn1sess.Session) { rand.Read(f.Ticket) }
+		s.edit = func(f *asn1sess.Session) { rand.Read(f.Ticket[1:]) }
 	}},
-	{reprise.Forged, "handle of another Manager", serverSide, versions, func(s *scene) {
+	{reprise.UnknownKey, "handle of another key", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true
+		s.edit = func(f *asn1sess.Session) { f.Ticket[0] ^= 1 }
+	}},
+	{reprise.UnknownKey, "ticket in place of a handle", serverSide, versions, func(s *scene) {
 		s.server2 = &reprise.Config{NoTickets: true}
 	}},
 
