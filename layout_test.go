@@ -39,6 +39,7 @@ var testHelpers = map[string]string{
 var noTLS = map[string]string{
 	"internal/asn1sess": "turns DER into fields and back",
 	"internal/cache":    "knows bytes and times",
+	"internal/fair":     "counts and weighs by network",
 	"internal/hello":    "reads bytes as they pass",
 	"ticket":            "seals bytes",
 }
