@@ -51,8 +51,9 @@ func TestInstant(t *testing.T) {
 			t.Errorf("%s: reached is %v", what, got)
 		}
 	}
-	if got := now.add(2).earlier(instant{epoch.Add(1), time.Hour + 3}); got != (instant{epoch.Add(1), time.Hour + 2}) {
-		t.Errorf("the earlier by each clock is %v", got)
+	a, b := instant{epoch.Add(1), time.Hour + 2}, instant{epoch.Add(2), time.Hour + 1}
+	if got, want := a.earlier(b), (instant{epoch.Add(1), time.Hour + 1}); got != want || b.earlier(a) != want {
+		t.Errorf("the earlier by each clock is %v and %v, want %v", got, b.earlier(a), want)
 	}
 	if got := now.add(math.MaxInt64); got.mono != math.MaxInt64 {
 		t.Errorf("an hour and the longest time make %v", got.mono)
@@ -217,6 +218,9 @@ func TestReturn(t *testing.T) {
 		give(end.Add(time.Hour))
 		wantOpen(t, r, "given more time", ticket, true)
 
+		if n := len(r.left); n != 1 {
+			t.Errorf("the ring remembers %d keys, and one has left", n)
+		}
 		for i := range maxLeft {
 			mustSet(t, r, encrypting(bubbleKey(t, 100+byte(i%100))()), decrypting(GenerateKey(FormAEAD)))
 		}
