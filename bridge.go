@@ -170,7 +170,20 @@ type knownLayout struct{}
 func (knownLayout) FromTLS(ss *tls.SessionState) (*gotls.State, error) { return gotls.FromTLS(ss) }
 func (knownLayout) ToTLS(st *gotls.State) (*tls.SessionState, error)   { return st.TLS() }
 
-// normalName is the form in which server names are compared and kept.
-func normalName(name string) string {
-	return strings.ToLower(strings.TrimSuffix(name, "."))
+// foldName returns the form in which server names are compared and kept: ASCII
+// letters in lower case, every other byte as it is. Unicode has characters whose
+// lower case is an ASCII letter, and invalid UTF-8 would become one character;
+// to fold them would join names that are not the same.
+func foldName(name string) string {
+	folded := []byte(name)
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
 }
+
+// clientName is foldName for the name that a client asks for: crypto/tls sends
+// it without dots at the end. Servers refuse such a name.
+func clientName(name string) string { return foldName(strings.TrimRight(name, ".")) }

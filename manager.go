@@ -59,13 +59,8 @@ func New(config Config) (*Manager, error) {
 		config.Tickets = ring
 	}
 	m := &Manager{config: config, layout: knownLayout{}, probation: newProbation(), revocations: newRevocations(), idsOff: &sessionIDsOff}
+	m.policies, m.scopes = newPolicies(&config), newScopes(&config)
 	var err error
-	if m.policies, err = newPolicies(&config); err != nil {
-		return nil, err
-	}
-	if m.scopes, err = newScopes(&config); err != nil {
-		return nil, err
-	}
 	m.clients, m.clock.now = newClientCache(&config, clientTimeout), time
 	if m.handles, err = newHandles(&config); err != nil {
 		return nil, err

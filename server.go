@@ -65,19 +65,18 @@ type stateKey struct{}
 // keys are left as they are. Keys given to SetSessionTicketKeys are not used.
 func (m *Manager) ServerConfig(base *tls.Config) *tls.Config {
 	base = cloneConfig(base)
-	policy := m.policies.of(base, true)
 	outer := base.Clone()
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		config, policy := base, policy
+		config := base
 		if ask := base.GetConfigForClient; ask != nil {
 			switch own, err := ask(hello); {
 			case err != nil:
 				return nil, err
 			case own != nil:
-				config, policy = own, m.policies.of(own, false)
+				config = own
 			}
 		}
-		return m.handshakeFor(hello).begin(hello, config, policy), nil
+		return m.handshakeFor(hello).begin(hello, config, m.policies.of(config)), nil
 	}
 	return outer
 }
@@ -110,7 +109,7 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, config *tls.Config,
 	st.m.stats.accept.Add(1)
 	st.config, st.policy = config, policy
 	st.hello = helloFacts{
-		name:   normalName(hello.ServerName),
+		name:   foldName(hello.ServerName),
 		suites: hello.CipherSuites,
 		psk:    slices.Contains(hello.Extensions, extensionPreSharedKey),
 		ems:    slices.Contains(hello.Extensions, extensionEMS),

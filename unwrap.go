@@ -224,7 +224,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return OtherVersion
 	case !st.m.config.acceptsContext(f.IDContext):
 		return OtherContext
-	case normalName(string(f.Hostname)) != st.hello.name:
+	case foldName(string(f.Hostname)) != st.hello.name:
 		return OtherName
 	case !st.underPolicy(f, rec):
 		return OtherPolicy
