@@ -26,8 +26,6 @@ func TestConfigRefused(t *testing.T) {
 		"HandleKey":    {HandleKey: make([]byte, 31)},
 		"Timeout":      {Timeout: -time.Second},
 		"ContextID":    {ContextID: make([]byte, 33)},
-		"ClientCAsPEM": {ClientCAsPEM: []byte("no certificate")},
-		"RootCAsPEM":   {RootCAsPEM: []byte("no certificate")},
 		"Peers":        {Peers: -1},
 		"StoreTimeout": {StoreTimeout: -1},
 	} {

@@ -240,6 +240,9 @@ func (st *serverHandshake) final(cs *tls.ConnectionState) Reason {
 // follow from it are in what it returns, to be run without a lock. After an
 // error, ErrRevoked, the connection must not be used.
 func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func(), err error) {
+	if st.begun {
+		st.policyName() // the application's function runs without a lock
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.finished {
