@@ -170,19 +170,20 @@ type knownLayout struct{}
 func (knownLayout) FromTLS(ss *tls.SessionState) (*gotls.State, error) { return gotls.FromTLS(ss) }
 func (knownLayout) ToTLS(st *gotls.State) (*tls.SessionState, error)   { return st.TLS() }
 
-// foldName is the form in which servers compare server names and keep them: only
-// what is equal byte for byte, ASCII case aside, is one name.
+// foldName returns the form in which server names are compared and kept: ASCII
+// letters in lower case, every other byte as it is. Unicode has characters whose
+// lower case is an ASCII letter, and invalid UTF-8 would become one character;
+// to fold them would join names that are not the same.
 func foldName(name string) string {
-	b := []byte(name)
-	for i, c := range b {
+	folded := []byte(name)
+	for i, c := range folded {
 		if 'A' <= c && c <= 'Z' {
-			b[i] = c + ('a' - 'A')
+			folded[i] = c + 'a' - 'A'
 		}
 	}
-	return string(b)
+	return string(folded)
 }
 
-// normalName is the form in which server names are compared and kept.
-func normalName(name string) string {
-	return strings.ToLower(strings.TrimSuffix(name, "."))
-}
+// clientName is foldName for the name that a client asks for: crypto/tls sends
+// it without dots at the end. Servers refuse such a name.
+func clientName(name string) string { return foldName(strings.TrimRight(name, ".")) }

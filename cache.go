@@ -470,9 +470,6 @@ func (c *sessionCache) detach(sh *shard, e cache.Entry, cause Cause) *removal {
 	if cause != CauseReplaced {
 		s.notResumable.Store(true)
 	}
-	if cause == CauseRemoved {
-		s.removed.Store(true)
-	}
 	s.inCache.Store(false)
 	return &removal{s, cause}
 }

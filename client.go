@@ -224,7 +224,7 @@ func (st *clientHandshake) keep(s *Session, cs *tls.ClientSessionState) (callbac
 
 func (st *clientHandshake) origin() *origin {
 	o := &origin{
-		hostname: normalName(st.config.ServerName), alpn: st.state.NegotiatedProtocol, curve: st.state.CurveID,
+		hostname: clientName(st.config.ServerName), alpn: st.state.NegotiatedProtocol, curve: st.state.CurveID,
 		contextID: st.m.config.ContextID, verified: len(st.state.VerifiedChains) > 0,
 	}
 	if st.resumed {
@@ -401,8 +401,8 @@ func (m *Manager) mayOffer(s *Session, config *tls.Config, kept bool) Reason {
 }
 
 func goodForName(s *Session, config *tls.Config) bool {
-	name := normalName(config.ServerName)
-	if host := s.Hostname(); host != "" && name != "" && host != name {
+	name := clientName(config.ServerName)
+	if host := clientName(s.Hostname()); host != "" && name != "" && host != name {
 		return false
 	}
 	if config.InsecureSkipVerify {

@@ -823,7 +823,7 @@ func TestClientStoreClings(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, w := range ways {
 		store := new(clinging)
-		m := manager(t, reprise.Config{ClientStore: store, RootCAsPEM: s.ca.PEM()})
+		m := manager(t, reprise.Config{ClientStore: store})
 		config := at(tls.VersionTLS12, s.client)
 		config.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 		s.visit(w, m.Partition(""), s.addr, config)
@@ -843,7 +843,7 @@ func TestClientStoreLeaves(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, w := range ways[1:] {
 		shelf := new(shelf)
-		m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+		m := manager(t, reprise.Config{ClientStore: shelf})
 		s.visit(w, m.Partition(""), s.addr, at(tls.VersionTLS10, s.client))
 		if shown := s.visit(w, m.Partition(""), s.addr, at(tls.VersionTLS11, s.client)); shown == reprise.Resumed {
 			t.Errorf("%s: %v", w.name, shown)

@@ -86,5 +86,5 @@ func hostOfKey(key string) string {
 	if _, _, err := net.SplitHostPort(key); err == nil {
 		return ""
 	}
-	return normalName(key)
+	return clientName(key)
 }

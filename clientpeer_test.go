@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -201,13 +202,12 @@ func (s *shelf) kept() (all []shelved) {
 // 1.3 session once, under the conditions that made them.
 func TestClientStore(t *testing.T) {
 	s := newShop(t, reprise.Config{})
-	s.client.RootCAs = nil
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, w := range ways {
 			name := tls.VersionName(version) + ", " + w.name
 			shelf := new(shelf)
 			process := func() reprise.Partition {
-				return manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()}).Partition("")
+				return manager(t, reprise.Config{ClientStore: shelf}).Partition("")
 			}
 			config := at(version, s.client)
 			before := time.Now()
@@ -243,14 +243,17 @@ func TestClientStoreNameless(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	me := s.ca.Leaf(t, "me")
 	for what, change := range map[string]func(*tls.Config){
-		"roots without a name": func(c *tls.Config) { c.RootCAs = s.ca.Pool(); c.RootCAs.AddCert(newRig(t).ca.Cert) },
+		"roots with a constraint": func(c *tls.Config) {
+			c.RootCAs = x509.NewCertPool()
+			c.RootCAs.AddCertWithConstraint(s.ca.Cert, func([]*x509.Certificate) error { return nil })
+		},
 		"a function": func(c *tls.Config) {
 			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &me, nil }
 		},
 	} {
 		for _, w := range ways {
 			shelf := new(shelf)
-			m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+			m := manager(t, reprise.Config{ClientStore: shelf})
 			config := s.client.Clone()
 			change(config)
 			s.visit(w, m.Partition(""), s.addr, config)
@@ -277,7 +280,7 @@ func TestClientStoreFails(t *testing.T) {
 			shelf := new(shelf)
 			var lines strings.Builder
 			m := manager(t, reprise.Config{
-				ClientStore: shelf, RootCAsPEM: s.ca.PEM(), Logger: slog.New(slog.NewTextHandler(&lines, nil)),
+				ClientStore: shelf, Logger: slog.New(slog.NewTextHandler(&lines, nil)),
 			})
 			config := at(version, s.client)
 			s.visit(w, m.Partition(""), s.addr, config)
@@ -331,7 +334,7 @@ func TestClientStoreHangs(t *testing.T) {
 	for _, w := range ways {
 		clock, store := newClock(), new(hung)
 		m := manager(t, reprise.Config{
-			ClientStore: store, StoreTimeout: time.Millisecond, RootCAsPEM: s.ca.PEM(), Time: clock.time,
+			ClientStore: store, StoreTimeout: time.Millisecond, Time: clock.time,
 		})
 		for n, want := range []int32{1, 1, 1, 2, 2} {
 			if n == 3 {
@@ -353,7 +356,7 @@ func TestClientStoreForgetsBad(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		shelf := new(shelf)
-		m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+		m := manager(t, reprise.Config{ClientStore: shelf})
 		config := at(version, s.client)
 		var conns []*reprise.Conn
 		for range 2 {
@@ -387,7 +390,7 @@ func TestClientStoreForgetsBad(t *testing.T) {
 func TestClientStoreForgetsSet(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	shelf := new(shelf)
-	m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+	m := manager(t, reprise.Config{ClientStore: shelf})
 	config := at(tls.VersionTLS12, s.client)
 	first, err := m.Dial("tcp", s.addr, config)
 	if err != nil {
@@ -419,7 +422,6 @@ func TestClientStoreForgetsSet(t *testing.T) {
 func TestClientStoreShared(t *testing.T) {
 	s := newShop(t, reprise.Config{Timeout: 7 * 24 * time.Hour, MaxAge: -1})
 	config, addr := s.lasting()
-	config.RootCAs = nil
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, w := range ways {
 			for _, c := range []struct {
@@ -461,8 +463,7 @@ func TestClientStoreOwner(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	shelf := new(shelf)
 	config := at(tls.VersionTLS12, s.client)
-	config.RootCAs = nil
-	m, other := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()}), manager(t, reprise.Config{RootCAsPEM: s.ca.PEM()})
+	m, other := manager(t, reprise.Config{ClientStore: shelf}), manager(t, reprise.Config{})
 	s.visit(ways[2], m.Partition(""), s.addr, config)
 	c, err := m.Dial("tcp", s.addr, config)
 	if err != nil {
@@ -489,10 +490,9 @@ func TestClientStoreOwner(t *testing.T) {
 // which serve again is not offered: it would be again and again.
 func TestAttackClientStoreMixed(t *testing.T) {
 	s := newShop(t, reprise.Config{})
-	s.client.RootCAs = nil
 	for _, w := range ways {
 		shelf := new(shelf)
-		p := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()}).Partition("")
+		p := manager(t, reprise.Config{ClientStore: shelf}).Partition("")
 		s.visit(w, p, s.addr, at(tls.VersionTLS12, s.client))
 		s.visit(w, p, s.addr, at(tls.VersionTLS13, s.client))
 		var once shelved
@@ -516,9 +516,8 @@ func TestAttackClientStoreMixed(t *testing.T) {
 // room for the new one, as in libssl.
 func TestClientRenewalReplaces(t *testing.T) {
 	r := newRig(t)
-	r.client.RootCAs = nil
 	shelf := new(shelf)
-	m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: r.ca.PEM()})
+	m := manager(t, reprise.Config{ClientStore: shelf})
 	for i := range 3 { // crypto/tls's server renews every time
 		nc, ns := pipe(t)
 		c := m.Client(nc, at(tls.VersionTLS12, r.client))
@@ -539,7 +538,7 @@ func TestClientsClosed(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, w := range ways {
 		shelf := new(shelf)
-		m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+		m := manager(t, reprise.Config{ClientStore: shelf})
 		p := m.Partition("")
 		s.visit(w, p, s.addr, s.client)
 		m.Close()

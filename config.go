@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -75,22 +76,23 @@ type Config struct {
 	// share ticket keys give theirs. What is issued bears ContextID.
 	AcceptContextIDs [][]byte
 
-	// PolicyID names the client-certificate policy of the configurations that
-	// this Manager is given, so that sessions made under it resume in another
-	// process, and at all where VerifyPeerCertificate decides: functions and
-	// pools have no name that another process could check. Change it whenever
-	// the policy changes. Policies of configurations returned by a
-	// GetConfigForClient of the application are not named by it.
-	PolicyID string
-
-	// ClientCAsPEM is the PEM form of a configuration's ClientCAs: a pool of
-	// exactly these certificates is known by its content, in any process.
-	ClientCAsPEM []byte
-
-	// RootCAsPEM is the PEM form of the roots that clients trust, for
-	// configurations without RootCAs; a pool of exactly these certificates is
-	// known by its content, in any process that shares a ClientStore.
-	RootCAsPEM []byte
+	// PolicyName names the client-certificate policy of a server's configuration,
+	// where VerifyPeerCertificate is part of it. A session resumes only under the
+	// policy that made it, and crypto/tls does not call VerifyPeerCertificate
+	// again, so that function is part of the policy. Without a name a function is
+	// only itself: sessions made under it resume in this process, under that very
+	// function value, and not under one that is made anew for each handshake.
+	//
+	// PolicyName is called with the configuration of each handshake that asks for
+	// client certificates, and must not change or keep it. The name stands for the
+	// function: give two functions the same name only if both accept the same
+	// clients, and change the name whenever that changes. The name is part of the
+	// policy also where the configuration has no VerifyPeerCertificate. "", and a
+	// nil PolicyName, name nothing. ClientAuth and ClientCAs are part of the policy
+	// in any case, in every process: ClientCAs by content, unless the pool has
+	// constraints (x509.CertPool.AddCertWithConstraint); such a pool is only itself.
+	// It must be safe for concurrent use.
+	PolicyName func(*tls.Config) string
 
 	// DialContext connects for Dial and DialTLSContext: through a proxy, from an
 	// address, with a timeout. nil means that of a zero net.Dialer. It must be safe
@@ -99,8 +101,9 @@ type Config struct {
 
 	// ClientStore keeps the sessions of clients outside the process; nil means
 	// in memory. Sessions stay in memory where no other process could tell under
-	// which conditions they may be offered: with RootCAs that RootCAsPEM does not
-	// describe, and with functions that decide on certificates (see Partition).
+	// which conditions they may be offered: with RootCAs that have constraints
+	// (x509.CertPool.AddCertWithConstraint), and with functions that decide on
+	// certificates (see Partition).
 	ClientStore ClientStore
 
 	// StoreTimeout is how long a handshake, or a session that arrives, waits for

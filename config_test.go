@@ -1,6 +1,7 @@
 package reprise_test
 
 import (
+	"crypto/rand"
 	"strings"
 	"testing"
 	"time"
@@ -8,22 +9,44 @@ import (
 	"github.com/reprise-tls/reprise"
 )
 
+// nothing is an OnLookup that knows no session.
+func nothing(uint16, []byte) *reprise.Session { return nil }
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
 func TestConfigRefused(t *testing.T) {
 	for field, c := range map[string]reprise.Config{
 		"CacheMode":    {CacheMode: 0x10},
-		"CacheBytes":   {CacheBytes: -1},
 		"FlushEvery":   {FlushEvery: -1},
 		"SingleUse":    {SingleUse: true},
 		"HandleKey":    {HandleKey: make([]byte, 31)},
 		"Timeout":      {Timeout: -time.Second},
 		"ContextID":    {ContextID: make([]byte, 33)},
-		"ClientCAsPEM": {ClientCAsPEM: []byte("no certificate")},
-		"RootCAsPEM":   {RootCAsPEM: []byte("no certificate")},
 		"Peers":        {Peers: -1},
 		"StoreTimeout": {StoreTimeout: -1},
 	} {
 		if _, err := reprise.New(c); err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("%s: %v, want an error that names it", field, err)
+		}
+	}
+	for name, c := range map[string]reprise.Config{
+		"HandleKey":        {HandleKey: make([]byte, 32)},
+		"SingleUse":        {SingleUse: true, NoTickets: true, OnLookup: nothing},
+		"NoTickets":        {NoTickets: true, CacheMode: reprise.CacheOff},
+		"HandshakeTimeout": {HandshakeTimeout: -1},
+		"MaxHandshakes":    {MaxHandshakes: -1},
+	} {
+		if _, err := reprise.New(c); err == nil || !strings.Contains(err.Error(), "Config."+name) {
+			t.Errorf("%s: %v, want an error that names it", name, err)
+		}
+	}
+	for _, mode := range []reprise.CacheMode{reprise.CacheClient, reprise.NoInternalLookup} {
+		if _, err := reprise.New(reprise.Config{NoTickets: true, CacheMode: mode}); err == nil {
+			t.Errorf("NoTickets with %v was taken: nothing would resume", mode)
 		}
 	}
 	for _, timeout := range []time.Duration{time.Second - 1, 7*24*time.Hour + 1} {
@@ -34,7 +57,8 @@ func TestConfigRefused(t *testing.T) {
 	for _, c := range []reprise.Config{
 		{}, {Timeout: time.Second}, {Timeout: 7 * 24 * time.Hour}, {ContextID: make([]byte, 32)},
 		{MaxAge: -1}, {CacheSize: -1}, {CacheMode: reprise.CacheBoth | reprise.NoInternal | reprise.NoAutoClear | reprise.UpdateTime},
-		{SingleUse: true, NoTickets: true}, {HandleKey: make([]byte, 32)},
+		{SingleUse: true, NoTickets: true}, {HandleKey: randomBytes(32)}, {CacheBytes: -1},
+		{NoTickets: true, CacheMode: reprise.CacheOff, OnLookup: nothing}, {NoTickets: true, CacheMode: reprise.NoInternal, OnLookup: nothing},
 	} {
 		m, err := reprise.New(c)
 		if err != nil {
@@ -87,7 +111,7 @@ func TestCacheMode(t *testing.T) {
 		}
 		r := newRig(t)
 		news := 0
-		m := manager(t, reprise.Config{CacheMode: mode, NoTickets: true, OnNew: func(*reprise.Session) { news++ }})
+		m := manager(t, reprise.Config{CacheMode: mode, NoTickets: true, OnLookup: nothing, OnNew: func(*reprise.Session) { news++ }})
 		other := manager(t, reprise.Config{CacheMode: reprise.CacheOff})
 		c, _ := r.connect(m, other, r.server, r.client, nil)
 		c.Close()

@@ -10,6 +10,7 @@ import (
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
 	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // Held returns the references to s: the caller's and the library's.
@@ -116,3 +117,9 @@ func OfferID(m *Manager, config *tls.Config, nc net.Conn, id []byte) net.Conn {
 
 // Receive has crypto/tls give a client's connection a session.
 func Receive(c *Conn, cs *tls.ClientSessionState) { c.link.Load().client.Put("", cs) }
+
+// UnreadPools has m's servers see a Go release whose pools cannot be read.
+func UnreadPools(m *Manager) { m.policies.pools.reader = gotls.PoolReader{} }
+
+// Labels returns how many values of m's servers have a label.
+func Labels(m *Manager) int { return m.policies.pools.own.used.Len() + m.policies.funcs.used.Len() }

@@ -72,12 +72,7 @@ func New(config Config) (*Manager, error) {
 		}
 		m.config.Tickets = m.ring
 	}
-	if m.policies, err = newPolicies(&config); err != nil {
-		return nil, err
-	}
-	if m.scopes, err = newScopes(&config); err != nil {
-		return nil, err
-	}
+	m.policies, m.scopes = newPolicies(&config), newScopes(&config)
 	m.clients, m.clock.now = newClientCache(&config, clientTimeout), time
 	if m.handles, err = newHandles(&config); err != nil {
 		return nil, err

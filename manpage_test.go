@@ -494,7 +494,7 @@ func manualA8(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			atEach(t, func(t *testing.T, r *rig, version uint16) {
 				// A server keeps what it gives no ticket for.
-				sm := manager(t, reprise.Config{CacheMode: mode, NoTickets: true})
+				sm := manager(t, reprise.Config{CacheMode: mode, NoTickets: true, OnLookup: nothing})
 				cm := manager(t, reprise.Config{CacheMode: mode})
 				giver := manager(t, reprise.Config{CacheMode: mode})
 				client, _ := r.connect(giver, cm, r.server, r.client, nil)

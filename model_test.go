@@ -1151,7 +1151,7 @@ type ledger struct {
 
 func newLedger(t *testing.T, config reprise.Config, now time.Time, quiet bool) *ledger {
 	l := &ledger{config: config, entered: make(map[string]int), left: make(map[string]int), taken: make(map[string]int)}
-	l.config.NoTickets = true
+	l.config.NoTickets, l.config.OnLookup = true, nothing
 	l.config.Time = func() time.Time { return now }
 	if quiet {
 		l.m = manager(t, l.config)

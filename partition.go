@@ -107,9 +107,6 @@ func (p Partition) peer(config *tls.Config, name string) *clientPeer {
 // ClientConfig is Manager.ClientConfig in the partition.
 func (p Partition) ClientConfig(base *tls.Config) *tls.Config {
 	c := p.clientConfig(base)
-	if base == nil || base.RootCAs == nil {
-		c.RootCAs = clonePool(c.RootCAs) // the application may add to them
-	}
 	c.ClientSessionCache = nil
 	if peer := p.peer(base, ""); peer != nil {
 		low, high := versionRange(c)
@@ -122,7 +119,6 @@ func (p Partition) ClientConfig(base *tls.Config) *tls.Config {
 // clientConfig returns a copy of base with what Config says of clients.
 func (p Partition) clientConfig(base *tls.Config) *tls.Config {
 	c := cloneConfig(base)
-	c.RootCAs = p.m.scopes.rootsOf(c)
 	if c.Time == nil {
 		c.Time = p.m.config.Time
 	}
@@ -132,7 +128,7 @@ func (p Partition) clientConfig(base *tls.Config) *tls.Config {
 // Client is Manager.Client in the partition.
 func (p Partition) Client(nc net.Conn, config *tls.Config) *Conn {
 	c := p.clientConfig(config)
-	name := normalName(c.ServerName)
+	name := clientName(c.ServerName)
 	if name == "" && nc != nil && nc.RemoteAddr() != nil {
 		name = nc.RemoteAddr().String()
 	}
@@ -151,7 +147,7 @@ func (p Partition) DialContext(ctx context.Context, network, addr string, config
 	if c.ServerName == "" {
 		c.ServerName = host
 	}
-	peer := p.peer(config, normalName(c.ServerName)+"\x00"+port)
+	peer := p.peer(config, clientName(c.ServerName)+"\x00"+port)
 	dial := func(ctx context.Context) (net.Conn, error) { return p.m.config.DialContext(ctx, network, addr) }
 	nc, err := dial(ctx)
 	if err != nil {

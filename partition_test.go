@@ -212,32 +212,6 @@ func TestClientRootsByContent(t *testing.T) {
 	}
 }
 
-// TestClientConfigRoots: what an application adds to the roots of its
-// configuration is not trusted by others.
-func TestClientConfigRoots(t *testing.T) {
-	s := newShop(t, reprise.Config{})
-	m := manager(t, reprise.Config{RootCAsPEM: testpki.New(t, "another").PEM()})
-	config := m.ClientConfig(nil)
-	config.ServerName = s.client.ServerName
-	config.RootCAs.AddCert(s.ca.Cert)
-	if c, err := tls.Dial("tcp", s.addr, config); err != nil {
-		t.Errorf("with roots that were added to: %v", err)
-	} else {
-		c.Close()
-	}
-	for name, config := range map[string]*tls.Config{"no roots": {}, "another ClientConfig": m.ClientConfig(nil)} {
-		config.ServerName = s.client.ServerName
-		c, err := m.Dial("tcp", s.addr, config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Free()
-		if err := c.Handshake(); err == nil {
-			t.Errorf("%s: trusts what was added to the roots of another configuration", name)
-		}
-	}
-}
-
 // TestClientFunctionsApart: functions cannot be compared: sessions under them
 // are shared by the connections of one configuration, or of a named partition.
 func TestClientFunctionsApart(t *testing.T) {

@@ -5,14 +5,15 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"sync"
+
+	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // policy is the name of a client-certificate policy.
 type policy []byte
 
-// unnamed is the policy of a function that nobody named: nothing is under it,
-// not even what was made under it.
+// unnamed is a policy that could not be named. It matches no session, including
+// its own.
 var unnamed = policy{0}
 
 // is reports whether a session that was made under the recorded policy is
@@ -22,72 +23,61 @@ func (p policy) is(recorded []byte) bool {
 }
 
 // policies names client-certificate policies. A session resumes only under the
-// policy that made it: the client's certificate is not shown again, so whoever
-// may resume has what it authenticated for.
+// policy that made it: the client's certificate is not shown again, and
+// VerifyPeerCertificate is not called again, so whoever resumes has what it
+// authenticated for.
 //
-// The name is a hash of the kind of authentication and of the CAs' label.
-// crypto/x509 does not show what is in a pool, so a pool's label is one drawn
-// at random the first time that an equal pool is seen (good for this process),
-// or what Config.PolicyID or Config.ClientCAsPEM say (good for any).
+// A policy's name is a hash of the kind of authentication, the CAs, and what
+// Config.PolicyName says, or else of which function VerifyPeerCertificate is.
+// The name holds in any process, unless a label is part of it: that of a
+// function without a name, or of a pool that is only itself (see poolNames).
 type policies struct {
-	id    string
-	named namedPool // of Config.ClientCAsPEM
-	pools *labels[*x509.CertPool]
-
-	mu      sync.Mutex
-	idFirst *firstPolicy // the policy that PolicyID was first used for
+	name  func(*tls.Config) string // Config.PolicyName, or nil
+	pools poolNames
+	funcs labels[uintptr, verifyFunc] // by gotls.FuncID
 }
 
-type firstPolicy struct {
-	auth tls.ClientAuthType
-	pool *x509.CertPool
+type verifyFunc = func(rawCerts [][]byte, verifiedChains [][]*x509.Certificate) error
+
+func newPolicies(c *Config) *policies {
+	return &policies{name: c.PolicyName, pools: newPoolNames(c.Rand), funcs: labels[uintptr, verifyFunc]{rand: c.Rand}}
 }
 
-func newPolicies(c *Config) (*policies, error) {
-	named, err := newNamedPool("ClientCAsPEM", c.ClientCAsPEM)
-	if err != nil {
-		return nil, err
-	}
-	return &policies{id: c.PolicyID, named: named, pools: newPools(c.Rand)}, nil
-}
-
-// of returns the name of cfg's policy, or unnamed. direct means that the Manager was handed cfg itself.
+// of returns the name of cfg's policy, or unnamed. cfg is the configuration of a
+// handshake.
 func (p *policies) of(cfg *tls.Config) policy {
-	if cfg.ClientAuth == tls.NoClientCert {
-		return hashPolicy(cfg.ClientAuth, "none", nil)
+	var b binding
+	b.add([]byte("reprise policy 2"))
+	b.add([]byte{byte(cfg.ClientAuth)})
+	if cfg.ClientAuth != tls.NoClientCert {
+		b.addPool(&p.pools, cfg.ClientCAs)
+		p.addFunction(&b, cfg)
 	}
-	if p.id != "" && p.idNames(cfg) {
-		return hashPolicy(cfg.ClientAuth, "id", []byte(p.id))
-	}
-	if cfg.VerifyPeerCertificate != nil {
+	if b.nameless {
 		return unnamed
 	}
-	if p.named.is(cfg.ClientCAs) {
-		return hashPolicy(cfg.ClientAuth, "content", p.named.sum)
-	}
-	_, label := p.pools.of(cfg.ClientCAs)
-	if label == nil {
-		return unnamed
-	}
-	return hashPolicy(cfg.ClientAuth, "pool", label)
+	sum := sha256.Sum256(b.encoded)
+	return sum[:]
 }
 
-func hashPolicy(auth tls.ClientAuthType, kind string, label []byte) policy {
-	h := sha256.New()
-	h.Write([]byte("reprise policy 1\x00"))
-	h.Write([]byte{byte(auth), byte(len(kind))})
-	h.Write([]byte(kind))
-	h.Write(label)
-	return h.Sum(nil)
-}
-
-// idNames reports whether PolicyID may stand for cfg: it names one policy, the
-// first that it is used for.
-func (p *policies) idNames(cfg *tls.Config) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.idFirst == nil {
-		p.idFirst = &firstPolicy{auth: cfg.ClientAuth, pool: clonePool(cfg.ClientCAs)}
+// addFunction adds three fields: whether cfg has a VerifyPeerCertificate, the
+// name that the application gives, and the label of a function without a name.
+func (p *policies) addFunction(b *binding, cfg *tls.Config) {
+	verify, name := cfg.VerifyPeerCertificate, ""
+	if p.name != nil {
+		name = p.name(cfg)
 	}
-	return p.idFirst.auth == cfg.ClientAuth && samePool(p.idFirst.pool, cfg.ClientCAs)
+	b.add([]byte{flag(1, verify != nil)})
+	b.add([]byte(name))
+	if verify == nil || name != "" {
+		b.add(nil)
+		return
+	}
+	id := gotls.FuncID(verify)
+	if id == 0 { // this Go release does not tell functions apart
+		b.nameless = true
+		return
+	}
+	_, label := p.funcs.of(id, func() verifyFunc { return verify })
+	b.addLabel(label)
 }

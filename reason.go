@@ -37,8 +37,9 @@ const (
 	OtherContext
 	// OtherName: the session was made for another server name.
 	OtherName
-	// OtherPolicy: the session was made under another client-certificate policy or other CAs,
-	// or under a policy that has no name (see Config.PolicyID).
+	// OtherPolicy: the session was made under another client-certificate policy: another
+	// ClientAuth, other CAs, or another VerifyPeerCertificate, such as that of another process
+	// (see Config.PolicyName).
 	OtherPolicy
 	// Expired: the session's timeout has passed.
 	Expired

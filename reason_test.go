@@ -224,10 +224,13 @@ var reasonRows = []reasonRow{
 	}},
 	{reprise.Forged, "random handle", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true
-		s.edit = func(f *asn1sess.Session) { rand.Read(f.Ticket) }
+		s.edit = func(f *asn1sess.Session) { rand.Read(f.Ticket[1:]) }
 	}},
-	{reprise.Forged, "handle of another Manager", serverSide, versions, func(s *scene) {
+	{reprise.UnknownKey, "handle of another key", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true
+		s.edit = func(f *asn1sess.Session) { f.Ticket[0] ^= 1 }
+	}},
+	{reprise.UnknownKey, "ticket in place of a handle", serverSide, versions, func(s *scene) {
 		s.server2 = &reprise.Config{NoTickets: true}
 	}},
 
@@ -315,9 +318,10 @@ var reasonRows = []reasonRow{
 		s.sc2.ClientCAs = s.ca.Pool()
 		s.sc2.ClientCAs.AddCert(testpki.New(s.t, "another").Cert)
 	}},
-	{reprise.OtherPolicy, "function without a name", serverSide, versions, func(s *scene) {
+	{reprise.OtherPolicy, "a function of another process", serverSide, versions, func(s *scene) {
 		s.mutual(tls.RequireAndVerifyClientCert, s.ca.Leaf(s.t, "client"))
 		s.sc.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { return nil }
+		s.fleet(nil, func(*reprise.Config) {})
 	}},
 
 	{reprise.Expired, "ticket", serverSide, versions, expired},
@@ -375,15 +379,6 @@ var reasonRows = []reasonRow{
 		s.cc2 = s.cc.Clone()
 		s.cc2.Certificates = []tls.Certificate{s.ca.Leaf(s.t, "client")}
 		s.between = func(*reprise.Manager) { s.clock.forward(31 * time.Minute) }
-	}},
-	{reprise.ChainIncomplete, "CAs swapped under one PolicyID", serverSide, versions, func(s *scene) {
-		s.mutual(tls.RequireAndVerifyClientCert, s.ca.Leaf(s.t, "client"))
-		s.server.PolicyID = "clients"
-		s.fleet(nil, func(*reprise.Config) {})
-		other := testpki.New(s.t, "root") // the same subject, another key
-		s.sc2, s.cc2 = s.sc.Clone(), s.cc.Clone()
-		s.sc2.ClientCAs = other.Pool()
-		s.cc2.Certificates = []tls.Certificate{other.Leaf(s.t, "client")}
 	}},
 	{reprise.ChainIncomplete, "chain left out of the ticket", serverSide, versions, func(s *scene) {
 		s.mutual(tls.RequireAndVerifyClientCert, s.ca.Leaf(s.t, "client"))

@@ -46,9 +46,10 @@ func ByCertificate(cert *x509.Certificate) Revocation {
 	return Revocation{kind: revokedCertificate, key: revocationKey(cert.Raw)}
 }
 
-// ByServerName names all sessions made for a server name up to now.
+// ByServerName names all sessions made for a server name up to now. The case of
+// ASCII letters and dots at the end make no difference.
 func ByServerName(name string) Revocation {
-	return Revocation{kind: revokedName, key: revocationKey([]byte(normalName(name)))}
+	return Revocation{kind: revokedName, key: revocationKey([]byte(clientName(name)))}
 }
 
 // AuthenticatedBefore names all sessions that descend from a full handshake
@@ -181,7 +182,7 @@ func (r *revocations) revoked(s *Session) bool {
 		return true
 	}
 	return len(s.f.Hostname) > 0 &&
-		(born <= r.watermark[revokedName] || r.has(revokedName, revocationKey([]byte(normalName(string(s.f.Hostname)))), born))
+		(born <= r.watermark[revokedName] || r.has(revokedName, revocationKey([]byte(clientName(string(s.f.Hostname)))), born))
 }
 
 // has reports whether a key was revoked at or after born.

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/binary"
 	"sync"
 	"weak"
 )
@@ -96,66 +94,42 @@ func (p *clientPeer) connection(config *tls.Config) *clientPeer {
 	return &clientPeer{m: p.m, scope: &own, name: p.name}
 }
 
-// scopes names scopes. A name holds in any process, unless it depends on roots
-// that Config.RootCAsPEM does not describe, or on functions outside of a named
-// partition: then it is of this process, and for functions of one *tls.Config.
+// scopes names scopes. A name holds in any process, unless the scope depends on
+// roots with constraints, or on functions outside of a named partition: then the
+// name is of this process, and for functions of one *tls.Config.
 type scopes struct {
-	roots   namedPool
-	pools   *labels[*x509.CertPool]
-	configs *labels[*configIdentity]
+	pools   poolNames
+	configs labels[weak.Pointer[tls.Config], *identity]
 }
 
-// configIdentity is a configuration that functions belong to, for as long as it lives.
-type configIdentity struct {
-	config   weak.Pointer[tls.Config]
-	identity identity
-}
-
-func newScopes(c *Config) (*scopes, error) {
-	roots, err := newNamedPool("RootCAsPEM", c.RootCAsPEM)
-	if err != nil {
-		return nil, err
-	}
-	return &scopes{roots: roots, pools: newPools(c.Rand), configs: &labels[*configIdentity]{
-		rand: c.Rand,
-		same: func(a, b *configIdentity) bool { return a.config == b.config },
-		keep: func(c *configIdentity) *configIdentity { return c },
-	}}, nil
+func newScopes(c *Config) *scopes {
+	return &scopes{pools: newPoolNames(c.Rand), configs: labels[weak.Pointer[tls.Config], *identity]{rand: c.Rand}}
 }
 
 // of returns the scope of a configuration as the application gave it, in a
 // partition; false if it could not be named.
 func (s *scopes) of(partition string, config *tls.Config) (sc scope, ok bool) {
-	var n scopeName
-	n.add([]byte("reprise client 1"))
-	n.add([]byte(partition))
-	n.add([]byte{mode(config)})
-	n.add(protocols(config))
-	n.add(certificates(config))
-	n.addRoots(s, s.rootsOf(config))
+	var b binding
+	b.add([]byte("reprise client 2"))
+	b.add([]byte(partition))
+	b.add([]byte{mode(config)})
+	b.add(protocols(config))
+	b.add(certificates(config))
+	b.addPool(&s.pools, config.RootCAs)
 	if byFunction(config) && partition == "" {
-		kept, label := s.configs.of(&configIdentity{config: weak.Make(config)})
-		n.addLocal(label)
-		sc.identity = &kept.identity
+		kept, label := s.configs.of(weak.Make(config), func() *identity { return new(identity) })
+		b.addLabel(label)
+		sc.identity = kept
 	}
-	if n.nameless {
+	if b.nameless {
 		return scope{}, false
 	}
-	sum := sha256.Sum256(n.name)
+	sum := sha256.Sum256(b.encoded)
 	sc.id = [16]byte(sum[:])
-	if !n.local {
-		sc.name = string(n.name)
+	if !b.local {
+		sc.name = string(b.encoded)
 	}
 	return sc, true
-}
-
-// rootsOf returns the roots of a configuration: those of Config.RootCAsPEM where
-// it brings none.
-func (s *scopes) rootsOf(config *tls.Config) *x509.CertPool {
-	if config.RootCAs == nil {
-		return s.roots.pool
-	}
-	return config.RootCAs
 }
 
 // byFunction reports whether a function that is not asked again on resumption
@@ -184,34 +158,4 @@ func certificates(config *tls.Config) (sums []byte) {
 		sums = append(sums, sum[:]...)
 	}
 	return sums
-}
-
-// scopeName is the name of a scope in the making.
-type scopeName struct {
-	name     []byte
-	local    bool // good for this process
-	nameless bool
-}
-
-func (n *scopeName) add(field []byte) {
-	n.name = binary.BigEndian.AppendUint32(n.name, uint32(len(field)))
-	n.name = append(n.name, field...)
-}
-
-func (n *scopeName) addLocal(label []byte) {
-	n.add(label)
-	n.local = true
-	n.nameless = n.nameless || label == nil
-}
-
-func (n *scopeName) addRoots(s *scopes, roots *x509.CertPool) {
-	switch {
-	case roots == nil:
-		n.add([]byte("system"))
-	case s.roots.is(roots):
-		n.add(s.roots.sum)
-	default:
-		_, label := s.pools.of(roots)
-		n.addLocal(label)
-	}
 }

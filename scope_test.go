@@ -3,6 +3,7 @@ package reprise_test
 import (
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -56,10 +57,10 @@ func TestAttackClientRootsUnnamed(t *testing.T) {
 		source := new(spring)
 		m := manager(t, reprise.Config{Rand: source})
 		source.dry.Store(true)
-		other := s.client.Clone()
-		other.RootCAs = s.ca.Pool()
-		other.RootCAs.AddCert(testpki.New(t, "another").Cert)
-		for i, config := range []*tls.Config{s.client, other, other} {
+		config := s.client.Clone()
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AddCertWithConstraint(s.ca.Cert, func([]*x509.Certificate) error { return nil })
+		for i := range 3 {
 			if shown := s.visit(w, m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
 				t.Errorf("%s, visit %d: %v", w.name, i, shown)
 			}
@@ -73,11 +74,81 @@ func TestClientNames(t *testing.T) {
 	for _, w := range ways[1:] {
 		p := manager(t, reprise.Config{}).Partition("")
 		s.visit(w, p, s.addr, s.client)
-		for _, name := range []string{"A.Test", "a.test."} {
+		for _, name := range []string{"A.Test", "a.test.", "A.TEST."} {
 			config := s.client.Clone()
 			config.ServerName = name
 			if shown := s.visit(w, p, s.addr, config); shown != reprise.Resumed {
 				t.Errorf("%s, %s: %v", w.name, name, shown)
+			}
+		}
+	}
+}
+
+// TestAttackClientStoreRoots: of processes that share a store, those offer each
+// other's sessions that trust the same roots, in whatever order and however
+// often these were added. Roots with a constraint are not the same.
+func TestAttackClientStoreRoots(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	mine, more := s.ca.Cert, testpki.New(t, "another").Cert
+	allow := func([]*x509.Certificate) error { return nil }
+	pool := func(certs ...*x509.Certificate) *x509.CertPool {
+		p := x509.NewCertPool()
+		for _, c := range certs {
+			p.AddCert(c)
+		}
+		return p
+	}
+	constrained := pool(more)
+	constrained.AddCertWithConstraint(mine, allow)
+	for _, w := range ways {
+		shelf := new(shelf)
+		visit := func(roots *x509.CertPool) reprise.Reason {
+			config := s.client.Clone()
+			config.RootCAs = roots
+			m := manager(t, reprise.Config{ClientStore: shelf})
+			return s.visit(w, m.Partition(""), s.addr, config)
+		}
+		visit(pool(mine, more))
+		for _, c := range []struct {
+			name  string
+			roots *x509.CertPool
+			same  bool
+		}{
+			{"the same", pool(mine, more), true},
+			{"another order", pool(more, mine), true},
+			{"twice", pool(mine, more, mine), true},
+			{"fewer", pool(mine), false},
+			{"with a constraint", constrained, false},
+		} {
+			if shown := visit(c.roots); shown == reprise.Resumed != c.same {
+				t.Errorf("%s, %s: %v", w.name, c.name, shown)
+			}
+		}
+	}
+}
+
+// TestAttackClientRootsConstrained: within a process, too, roots with a
+// constraint are not those without, nor those with another.
+func TestAttackClientRootsConstrained(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	constrained := func() *tls.Config {
+		config := s.client.Clone()
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AddCertWithConstraint(s.ca.Cert, func([]*x509.Certificate) error { return nil })
+		return config
+	}
+	for _, w := range ways {
+		p := manager(t, reprise.Config{}).Partition("")
+		first := constrained()
+		for i, c := range []struct {
+			config *tls.Config
+			want   reprise.Reason
+		}{
+			{s.client, reprise.NothingOffered}, {first, reprise.NothingOffered}, {constrained(), reprise.NothingOffered},
+			{first, reprise.Resumed}, {s.client, reprise.Resumed},
+		} {
+			if shown := s.visit(w, p, s.addr, c.config); shown != c.want {
+				t.Errorf("%s, visit %d: %v, want %v", w.name, i, shown, c.want)
 			}
 		}
 	}

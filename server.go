@@ -12,8 +12,8 @@ import (
 	"github.com/reprise-tls/reprise/internal/fair"
 )
 
-// ErrRevoked is returned where a session was revoked or removed while the
-// handshake that resumed it was under way. The connection is closed.
+// ErrRevoked is returned where a session was revoked while the handshake that
+// resumed it was under way. The connection is closed.
 var ErrRevoked = errors.New("reprise: session was revoked during the handshake that resumed it")
 
 // serverHandshake is the state of one handshake on a server, whatever the
@@ -126,13 +126,8 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own 
 	if c.Time == nil && m.ownTime {
 		c.Time = m.config.Time
 	}
-	c.SessionTicketsDisabled = own.disabled || nameless || m.closed.Load() || m.keepsNothing()
+	c.SessionTicketsDisabled = own.disabled || nameless || m.closed.Load()
 	return c
-}
-
-// keepsNothing reports whether a handle would lead nowhere.
-func (m *Manager) keepsNothing() bool {
-	return m.config.NoTickets && !m.config.CacheMode.server() && m.config.OnLookup == nil
 }
 
 // policyName returns the policy of the configuration in force, which is read
@@ -176,6 +171,7 @@ func (st *serverHandshake) settleUnwatched(cs *tls.ConnectionState) {
 	case cs.Version < tls.VersionTLS13 && !cs.DidResume:
 		callbacks = st.proven(false)
 	}
+	st.pending = false // what is on probation stays there
 	st.end()
 	st.session.release()
 	st.session = nil
@@ -244,13 +240,16 @@ func (st *serverHandshake) final(cs *tls.ConnectionState) Reason {
 // follow from it are in what it returns, to be run without a lock. After an
 // error, ErrRevoked, the connection must not be used.
 func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func(), err error) {
+	if st.begun {
+		st.policyName() // the application's function runs without a lock
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.finished {
 		return noCallbacks, nil
 	}
 	st.completed, st.resumed, st.reason = true, cs.DidResume, st.final(cs)
-	if st.resumed && st.candidate != nil && st.candidate.withdrawn(st.m) {
+	if st.resumed && st.candidate != nil && st.m.revoked(st.candidate) {
 		st.completed, st.resumed, st.reason, err = false, false, Revoked, ErrRevoked
 	}
 	callbacks = noCallbacks
@@ -276,11 +275,11 @@ func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func(), er
 	return callbacks, nil
 }
 
-// withdrawn reports whether s was removed or revoked by now.
-func (s *Session) withdrawn(m *Manager) bool {
+// revoked reports whether s was revoked by now.
+func (m *Manager) revoked(s *Session) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.removed.Load() || m.revocations.revoked(s)
+	return m.revocations.revoked(s)
 }
 
 // attachBare gives a connection without a ticket the session that it has all

@@ -129,8 +129,7 @@ func TestOnLookup(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%v", tls.VersionName(version), mode), func(t *testing.T) {
 				store := make(map[string][]byte)
 				asked := 0
-				key := make([]byte, 32)
-				key[0] = 1
+				key := randomBytes(32)
 				config := reprise.Config{
 					NoTickets: true, HandleKey: key,
 					OnNew: func(s *reprise.Session) { store[string(s.ID())], _ = s.MarshalBinary() },

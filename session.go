@@ -76,8 +76,6 @@ type Session struct {
 	owner atomic.Pointer[Manager]
 	// notResumable is sticky: once a session was found bad or removed, no copy of it resumes.
 	notResumable atomic.Bool
-	// removed: by Manager.Remove. A handshake under way that resumes it does not stand.
-	removed atomic.Bool
 	// inCache is written under the owner's cache lock and tells setters to keep the packed copy true.
 	inCache atomic.Bool
 	// track is nil unless tracking saw the session acquired.

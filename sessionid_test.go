@@ -740,11 +740,10 @@ func TestSessionIDNotOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &oneSession{der: der}
-	m := manager(t, reprise.Config{ClientStore: store, RootCAsPEM: r.ca.PEM()})
+	m := manager(t, reprise.Config{ClientStore: store})
 	server := at(tls.VersionTLS12, r.server)
 	server.SessionTicketsDisabled = true
 	config := at(tls.VersionTLS12, r.client)
-	config.RootCAs = nil
 	for name, connect := range map[string]func(nc net.Conn) net.Conn{
 		"Conn":         func(nc net.Conn) net.Conn { return m.Client(nc, config) },
 		"ClientConfig": func(nc net.Conn) net.Conn { return tls.Client(nc, m.ClientConfig(config)) },

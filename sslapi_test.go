@@ -544,8 +544,9 @@ func TestSSLAPITickets(t *testing.T) {
 					session = acquire(t, c)
 					end(c, s)
 				}
-				off := manager(t, reprise.Config{NoTickets: true, CacheMode: reprise.CacheOff})
-				if c, _ := r.at(off, cm, version, nil); c.Session().HasTicket() {
+				off := at(version, r.server)
+				off.SessionTicketsDisabled = true
+				if c, _ := r.connect(manager(t, reprise.Config{}), cm, off, at(version, r.client), nil); c.Session().HasTicket() {
 					t.Error("a server without tickets and without a cache gave a ticket")
 				}
 				told.want(t, "no ticket", tally{})

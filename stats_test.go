@@ -3,6 +3,7 @@ package reprise_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,13 +41,25 @@ func TestStats(t *testing.T) {
 			st := sm.Stats()
 			want := reprise.Stats{
 				Accept: 4, AcceptGood: 4, Hits: 1, Number: 1, CacheFull: st.CacheFull,
-				Misses: st.Misses, Timeouts: st.Timeouts, NotResumed: st.NotResumed,
+				Misses: st.Misses, Timeouts: st.Timeouts, NotResumed: st.NotResumed, Outcomes: st.Outcomes,
 			}
 			if !reflect.DeepEqual(st, want) || st.CacheFull == 0 {
 				t.Errorf("server %+v\nwant   %+v", st, want)
 			}
 			if n := st.NotResumed[reprise.NothingOffered] + st.NotResumed[reprise.Expired] + st.NotResumed[reprise.UnknownHandle]; n != 3 || st.Timeouts+st.Misses != 1 {
 				t.Errorf("%d not resumed for a known reason, %d timeouts, %d misses", n, st.Timeouts, st.Misses)
+			}
+			sum := make(map[reprise.Reason]uint64)
+			for _, o := range st.Outcomes {
+				if o.Side != "server" || o.Version != tls.VersionName(version) {
+					t.Errorf("counted for %s, %s", o.Side, o.Version)
+				}
+				if sum[o.Reason] += o.Count; o.Reason == reprise.Resumed && o.Count != 1 {
+					t.Errorf("%d resumed", o.Count)
+				}
+			}
+			if delete(sum, reprise.Resumed); !maps.Equal(sum, st.NotResumed) {
+				t.Errorf("outcomes %v, in sum %v", st.Outcomes, st.NotResumed)
 			}
 			if st := cm.Stats(); st.Connect != 4 || st.ConnectGood != 4 || st.Hits != 1 || st.Accept != 0 || st.Misses != 1 {
 				t.Errorf("client %+v", st)

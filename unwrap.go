@@ -111,8 +111,12 @@ func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (opene
 		return opened{}, NothingOffered
 	case st.hooks.set():
 		return st.openUser(identity, cs)
-	case st.m.config.NoTickets || kind != foreignHandle:
+	case st.m.config.NoTickets || kind == ownHandle:
 		return st.find(cs.Version, identity, kind)
+	case len(identity) <= MaxSessionIDLength: // a session that was added, or a short ticket
+		if o, reason := st.find(cs.Version, identity, kind); reason != UnknownKey {
+			return o, reason
+		}
 	}
 	der, renew, err := st.m.config.Tickets.Open(identity)
 	switch {
@@ -148,15 +152,10 @@ func (st *serverHandshake) ask(o opened) (opened, Reason) {
 	return o, Refused
 }
 
-// find looks a handle up. Under SingleUse it claims the session first.
+// find looks a handle up. Under SingleUse it claims the session first. Sessions
+// that were added to the cache are found whoever made their handle.
 func (st *serverHandshake) find(version uint16, handle []byte, kind handleKind) (opened, Reason) {
 	m := st.m
-	if m.config.GenerateID == nil && kind != ownHandle {
-		if kind == forgedHandle {
-			return opened{}, Forged
-		}
-		return opened{}, UnknownKey
-	}
 	key, ok := cache.MakeKey(version, handle)
 	if !ok {
 		return opened{}, UnknownKey
@@ -172,10 +171,12 @@ func (st *serverHandshake) find(version uint16, handle []byte, kind handleKind) 
 	if o, ok := m.findHere(key); ok {
 		return o, Resumed
 	}
-	if s := m.lookOutside(key, handle); s != nil {
-		return opened{session: s, origin: fromOutside}, Resumed
+	if kind == ownHandle || m.config.GenerateID != nil {
+		if s := m.lookOutside(key, handle); s != nil {
+			return opened{session: s, origin: fromOutside}, Resumed
+		}
 	}
-	return opened{}, m.missing(key.Version, handle)
+	return opened{}, m.missing(key.Version, handle, kind)
 }
 
 // findHere looks in the cache and among the sessions on probation. A session
@@ -200,9 +201,8 @@ func (m *Manager) findHere(key cache.Key) (o opened, ok bool) {
 	return opened{}, false
 }
 
-// lookOutside asks OnLookup for a session of which the handle authenticates,
-// unless GenerateID makes the handles. Nothing is cached before the peer is
-// proven.
+// lookOutside asks OnLookup, for handles that authenticate only, unless
+// GenerateID makes them. Nothing is cached before the peer is proven.
 func (m *Manager) lookOutside(key cache.Key, handle []byte) *Session {
 	f := m.config.OnLookup
 	if f == nil {
@@ -233,15 +233,21 @@ func (m *Manager) adopt(s *Session) (callbacks func()) {
 	return func() { m.cache.tell(gone) }
 }
 
-// missing says why no session was found under a handle that authenticates:
-// where one of another version is cached, that is told.
-func (m *Manager) missing(version uint16, handle []byte) Reason {
+// missing says why no session was found under a handle: where one of another
+// version is cached, that is told.
+func (m *Manager) missing(version uint16, handle []byte, kind handleKind) Reason {
 	for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
 		if v != version && m.Has(v, handle) {
 			return OtherVersion
 		}
 	}
-	return UnknownHandle
+	switch {
+	case kind == ownHandle || m.config.GenerateID != nil:
+		return UnknownHandle
+	case kind == forgedHandle:
+		return Forged
+	}
+	return UnknownKey
 }
 
 // unseal makes a session of the DER in a ticket, with a library reference.

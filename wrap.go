@@ -73,11 +73,14 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 		s.f.ID = id
 	}
 	label, err := st.seal(s, cs, state)
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+		st.attach(s, true)
+		return label, nil
+	case errors.Is(err, errTicketTooLong) && st.m.config.CacheMode.server():
+		return st.hand(s)
 	}
-	st.attach(s, true)
-	return label, nil
+	return nil, err
 }
 
 // maxTicket bounds a ticket: crypto/tls ends handshakes with messages over

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -71,7 +70,6 @@ func dialWarmDirstore(m *meter) (err error) {
 type dials struct {
 	listener net.Listener
 	config   *tls.Config // of clients
-	roots    []byte      // PEM
 }
 
 func newDials() (*dials, error) {
@@ -84,9 +82,7 @@ func newDials() (*dials, error) {
 		return nil, err
 	}
 	go serve(tls.NewListener(l, server))
-	client.RootCAs = nil // those of reprise.Config, which name the same in every process
-	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificates[0].Certificate[0]})
-	return &dials{l, client, root}, nil
+	return &dials{l, client}, nil
 }
 
 // serve sends each client a byte, and a session with it, until the listener is closed.
@@ -106,7 +102,7 @@ func serve(l net.Listener) {
 // client returns a Manager, whose sessions are in the store if there is one, and
 // a configuration of its clients.
 func (d *dials) client(store reprise.ClientStore) (*reprise.Manager, *tls.Config, error) {
-	mgr, err := reprise.New(reprise.Config{RootCAsPEM: d.roots, ClientStore: store})
+	mgr, err := reprise.New(reprise.Config{ClientStore: store})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,7 +27,7 @@ type RingConfig struct {
 	// key is wiped Rotate + Lifetime after it was made.
 	Lifetime time.Duration
 
-	// Time is the clock; nil means time.Now.
+	// Time is the wall clock; nil means time.Now.
 	Time func() time.Time
 }
 
@@ -39,8 +39,10 @@ type RingConfig struct {
 // the keys of a server that is idle stay in memory until the next handshake or
 // the next [KeyRing.Stats].
 //
-// A clock that is set back gives no key more time than a new one gets; one that
-// is set forward ends keys early.
+// A key has no more time than that by the monotonic clock either, so a wall
+// clock that is set back gives it none, nor more by the wall clock than a new
+// key gets, should the machine sleep then. One that is set forward ends keys
+// early.
 //
 // The error says which duration is not possible.
 func GenerateRing(c RingConfig) (*KeyRing, error) {
@@ -70,7 +72,7 @@ type generator struct {
 }
 
 // next returns keys, the latest first, with a new one if none of them encrypts.
-func (g *generator) next(keys []ringKey, now time.Time) []ringKey {
+func (g *generator) next(keys []ringKey, now instant) []ringKey {
 	encrypts := false
 	for i := range keys {
 		k := &keys[i]
@@ -81,41 +83,32 @@ func (g *generator) next(keys []ringKey, now time.Time) []ringKey {
 		return keys
 	}
 	for i := range keys {
-		keys[i].State = Decrypting // for good, wherever the clock goes
+		keys[i].state = Decrypting // for good
 	}
 	keys = append([]ringKey{g.make(now)}, keys...)
 	for i := MaxKeys; i < len(keys); i++ {
-		keys[i].State = Gone
+		keys[i].state = Gone
 	}
 	return keys
 }
 
-// limit sees that k has no more time than a key made now: the clock may have
-// been set back.
-func (g *generator) limit(k *ringKey, now time.Time) {
-	stop := now.Add(g.rotate)
+// limit sees that k has no more time than a key made now. By the monotonic clock
+// only a key that is exhausted can have; by the wall clock, one from before that
+// was set back, and while the machine sleeps it may be the only clock that runs.
+func (g *generator) limit(k *ringKey, now instant) {
+	stop := now.add(g.rotate)
 	if k.Key.exhausted() {
 		stop = now
 	}
-	k.Start = earlier(k.Start, now)
-	k.Stop = earlier(k.Stop, stop)
-	k.End = earlier(k.End, stop.Add(g.lifetime))
+	k.start = k.start.earlier(now)
+	k.stop = k.stop.earlier(stop)
+	k.end = k.end.earlier(stop.add(g.lifetime))
 }
 
-func (g *generator) make(now time.Time) ringKey {
+func (g *generator) make(now instant) ringKey {
 	k := GenerateKey(FormAEAD)
 	k.owned.Store(true)
 	k.hold()
-	stop := now.Add(g.rotate)
-	return ringKey{
-		RingKey: RingKey{Key: k, State: Encrypting, Start: now, Stop: stop, End: stop.Add(g.lifetime)},
-		since:   now,
-	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
+	stop := now.add(g.rotate)
+	return ringKey{Key: k, state: Encrypting, start: now, stop: stop, end: stop.add(g.lifetime), since: now}
 }

@@ -1,10 +1,12 @@
 package ticket
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,7 +47,7 @@ func (s State) String() string {
 }
 
 // RingKey is a key with its state and the times when that changes. A time that
-// is zero never comes.
+// is zero never comes. See [KeyRing] for the clocks that times are reached by.
 type RingKey struct {
 	Key   *Key
 	State State     // to begin with
@@ -54,19 +56,9 @@ type RingKey struct {
 	End   time.Time // it is Gone
 }
 
-// at returns the state at a time. It depends on nothing else: a clock that is
-// set back takes states back.
-func (k *RingKey) at(now time.Time) State {
-	reached := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	switch {
-	case k.State == Gone || reached(k.End):
-		return Gone
-	case k.State == Decrypting || reached(k.Stop):
-		return Decrypting
-	case k.State == Published && !reached(k.Start):
-		return Published
-	}
-	return Encrypting
+// schedules reports whether both have the same state and times.
+func (k *RingKey) schedules(other *RingKey) bool {
+	return k.State == other.State && k.Start.Equal(other.Start) && k.Stop.Equal(other.Stop) && k.End.Equal(other.End)
 }
 
 // RingState is the keys of a [KeyRing]. Of several that are Encrypting the one
@@ -82,6 +74,32 @@ type RingState struct {
 // ([NewKeyRing], [KeyRing.Set]), the ring follows a [Source], or it makes its
 // own ([GenerateRing]).
 //
+// A key goes from one [State] to the next, Published, Encrypting, Decrypting,
+// Gone, and never back, whatever the clock does. A time has come when either of
+// two clocks says so: the wall clock shows it, or as much time has passed on
+// the monotonic clock as there was to go when the key came into the ring. So a
+// wall clock that is set back, once or again and again, does not let a key seal
+// or open for longer. The wall clock ends keys while the machine sleeps, when
+// the monotonic clock may stand still; one that is set forward ends them early,
+// for good.
+//
+// The same holds for Start. A key that begins to seal too early costs full
+// handshakes on hosts that do not know it yet, so the monotonic clock must not
+// be early either, and it is not: the ring has had the key for the whole time
+// that was to go, and the other hosts, which had the same time to learn of it,
+// reach Start when that has passed. With the wall clock alone a ring that is
+// set back would reach Stop of one key on time and Start of the next too late,
+// and seal nothing in between.
+//
+// Only [KeyRing.Set] takes a key back to an earlier state, by giving it another
+// State or other times than before. Its time still counts from when it first
+// came, by the wall clock of then. A ring remembers this of the last 128 keys
+// that have left, so a [Source] that gives a key again, because its own clock
+// was set back, gives it no more time.
+//
+// A wall clock that was behind when a key came makes the time to go too long by
+// as much; then only the wall clock, once it is right, ends the key in time.
+//
 // A key that has left the ring, because its End has come or Set did not name it,
 // is wiped as soon as no call of Seal or Open uses it. A ring runs nothing by
 // itself: it notices that a time has come when it is next used or asked for
@@ -89,28 +107,65 @@ type RingState struct {
 //
 // Safe for concurrent use. Seal and Open take no lock.
 type KeyRing struct {
-	now  func() time.Time
+	now  func() instant
 	view atomic.Pointer[view]
 
 	mu       sync.Mutex // order: nothing is locked under it
 	keys     []ringKey  // each held
+	left     []leftKey  // keys that Set gave and that have left, the latest last
 	generate *generator // nil: the ring makes no keys
 	closed   bool
 	retired  uint64
 	source   sourceStats
 }
 
+// ringKey is a key in a ring.
 type ringKey struct {
-	RingKey
-	since time.Time // it came into the ring
+	Key              *Key
+	given            RingKey // by Set; without Key
+	state            State   // the latest that the key was in
+	start, stop, end instant // when it changes, as in RingKey
+	since            instant // the key came into the ring
+}
+
+// at returns the state of now.
+func (k *ringKey) at(now instant) State {
+	switch {
+	case k.state == Gone || k.end.reached(now):
+		return Gone
+	case k.state == Decrypting || k.stop.reached(now):
+		return Decrypting
+	case k.state == Published && !k.start.reached(now):
+		return Published
+	}
+	return Encrypting
+}
+
+// schedule gives a key that was in the ring since an instant its times.
+func (k *ringKey) schedule(since instant) {
+	k.since = since
+	k.start, k.stop, k.end = since.at(k.given.Start), since.at(k.given.Stop), since.at(k.given.End)
+}
+
+// maxLeft is how many keys that have left a ring it remembers.
+const maxLeft = 2 * MaxKeys
+
+// leftKey is what a ring remembers of a key that has left: nothing secret, for
+// the digest is one of random bytes.
+type leftKey struct {
+	digest [sha256.Size]byte // Key.secret
+	given  RingKey
+	state  State
+	since  instant
 }
 
 // view is the keys of a ring for a span of time: immutable, so that it is read
 // without a lock. The ring holds the keys of its current view.
 type view struct {
-	from, until time.Time // zero: no bound
-	seal        *Key      // nil if none
-	err         error     // why there is none
+	from, until time.Time     // zero: no bound
+	untilMono   time.Duration // the view ends when either clock is there
+	seal        *Key          // nil if none
+	err         error         // why there is none
 	open        map[[keyNameSize]byte]opener
 }
 
@@ -119,8 +174,8 @@ type opener struct {
 	renew bool
 }
 
-func (v *view) covers(t time.Time) bool {
-	return !t.Before(v.from) && (v.until.IsZero() || t.Before(v.until))
+func (v *view) covers(now instant) bool {
+	return !now.wall.Before(v.from) && (v.until.IsZero() || now.wall.Before(v.until)) && now.mono < v.untilMono
 }
 
 // find returns who opens a ticket. Where a name begins shows the form, so there
@@ -155,30 +210,26 @@ func NewKeyRing(keys ...*Key) (*KeyRing, error) {
 	return NewScheduledRing(state, nil)
 }
 
-// NewScheduledRing is NewKeyRing for keys with states and times, by a clock;
-// nil means [time.Now].
-func NewScheduledRing(state RingState, clock func() time.Time) (*KeyRing, error) {
-	r := newRing(clock)
+// NewScheduledRing is NewKeyRing for keys with states and times. now is the wall
+// clock; nil means [time.Now].
+func NewScheduledRing(state RingState, now func() time.Time) (*KeyRing, error) {
+	r := newRing(now)
 	if err := r.Set(state); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-func newRing(clock func() time.Time) *KeyRing {
-	if clock == nil {
-		clock = time.Now
-	}
-	// Without its monotonic part: tickets age by the calendar, also while the
-	// machine sleeps.
-	r := &KeyRing{now: func() time.Time { return clock().Round(0) }}
-	r.view.Store(&view{err: ErrNoKey})
+func newRing(now func() time.Time) *KeyRing {
+	r := &KeyRing{now: clock(now)}
+	r.view.Store(&view{err: ErrNoKey, untilMono: math.MaxInt64})
 	return r
 }
 
 // Set replaces all keys of the ring at once. It takes the keys over, and wipes
 // those that leave. A key that the ring has already, by the same pointer or as
-// a twin with its name and secrets, stays, with the count of what it has sealed.
+// a twin with its name and secrets, stays, with the count of what it has sealed,
+// and if its State and times are those of before, in the state that it is in.
 //
 // The errors are [ErrDuplicateKey], [ErrWiped], [ErrClosed], and others for more
 // than [MaxKeys] keys, a state that is none, or a ring that makes its own keys.
@@ -201,10 +252,10 @@ func (r *KeyRing) Set(state RingState) error {
 	now := r.now()
 	for i := range keys {
 		k := &keys[i]
-		k.since = now
+		r.recall(k, now)
 		if old := r.twin(k.Key); old != nil {
 			given := k.Key
-			k.Key, k.since = old.Key, old.since
+			k.Key = old.Key
 			k.Key.hold()
 			given.release()
 			given.Wipe() // nothing if it is the same
@@ -239,10 +290,48 @@ func holdAll(given []RingKey) (keys []ringKey, err error) {
 				return keys, fmt.Errorf("%w (%v and %v)", ErrDuplicateKey, other.Key, k.Key)
 			}
 		}
-		k.Start, k.Stop, k.End = k.Start.Round(0), k.Stop.Round(0), k.End.Round(0)
-		keys = append(keys, ringKey{RingKey: k})
+		keys = append(keys, ringKey{Key: k.Key, state: k.State, given: RingKey{
+			State: k.State, Start: k.Start.Round(0), Stop: k.Stop.Round(0), End: k.End.Round(0),
+		}})
 	}
 	return keys, nil
+}
+
+// recall gives a key that came from Set its times, and if the ring knows it with
+// the same schedule, the state that the ring has seen it in.
+func (r *KeyRing) recall(k *ringKey, now instant) {
+	known := leftKey{since: now}
+	if old := r.twin(k.Key); old != nil {
+		known = leftKey{given: old.given, state: old.state, since: old.since}
+	} else if i := r.leftAt(k.Key); i >= 0 {
+		known = r.left[i]
+	} else {
+		known.given, known.state = k.given, k.state
+	}
+	k.schedule(known.since)
+	if k.given.schedules(&known.given) {
+		k.state = known.state
+	}
+}
+
+// leftAt returns the index in r.left of a key, -1 if it has not left.
+func (r *KeyRing) leftAt(k *Key) int {
+	return slices.IndexFunc(r.left, func(l leftKey) bool { return l.digest == k.secret })
+}
+
+// remember keeps in mind a key that leaves. Those of a ring that makes its keys
+// never come back.
+func (r *KeyRing) remember(k *ringKey, now instant) {
+	if r.generate != nil || r.closed {
+		return
+	}
+	if i := r.leftAt(k.Key); i >= 0 {
+		r.left = slices.Delete(r.left, i, i+1)
+	}
+	if len(r.left) == maxLeft {
+		r.left = slices.Delete(r.left, 0, 1)
+	}
+	r.left = append(r.left, leftKey{k.Key.secret, k.given, k.at(now), k.since})
 }
 
 // twin returns the ring's own entry for a key.
@@ -257,12 +346,13 @@ func (r *KeyRing) twin(k *Key) *ringKey {
 
 // replace puts next, each of them held, in the place of the ring's keys, as far
 // as they are not Gone. Keys are let go of after the view that shows them.
-func (r *KeyRing) replace(next []ringKey, now time.Time) {
+func (r *KeyRing) replace(next []ringKey, now instant) {
 	before := r.keys
 	r.keys = make([]ringKey, 0, len(next))
 	var gone []ringKey
 	for _, k := range next {
-		if k.at(now) == Gone {
+		k.state = k.at(now) // no way back
+		if k.state == Gone {
 			gone = append(gone, k)
 		} else {
 			r.keys = append(r.keys, k)
@@ -272,6 +362,7 @@ func (r *KeyRing) replace(next []ringKey, now time.Time) {
 	for _, k := range before {
 		if r.twin(k.Key) == nil {
 			r.retired++
+			r.remember(&k, now)
 		}
 		k.Key.release()
 	}
@@ -281,18 +372,18 @@ func (r *KeyRing) replace(next []ringKey, now time.Time) {
 }
 
 // viewAt returns what the keys do at a time, and for how long.
-func (r *KeyRing) viewAt(now time.Time) *view {
-	v := &view{open: make(map[[keyNameSize]byte]opener, len(r.keys)), err: ErrNoKey}
+func (r *KeyRing) viewAt(now instant) *view {
+	v := &view{open: make(map[[keyNameSize]byte]opener, len(r.keys)), err: ErrNoKey, untilMono: math.MaxInt64}
 	if r.closed {
 		v.err = ErrClosed
 	}
 	var seal *ringKey
 	for i := range r.keys {
 		k := &r.keys[i]
-		for _, t := range []time.Time{k.Start, k.Stop, k.End} {
+		for _, t := range []instant{k.start, k.stop, k.end} {
 			v.bound(t, now)
 		}
-		if k.at(now) == Encrypting && !k.Key.exhausted() && (seal == nil || k.Start.After(seal.Start)) {
+		if k.state == Encrypting && !k.Key.exhausted() && (seal == nil || k.start.wall.After(seal.start.wall)) {
 			seal = k
 		}
 	}
@@ -302,22 +393,27 @@ func (r *KeyRing) viewAt(now time.Time) *view {
 	for i := range r.keys {
 		k := &r.keys[i]
 		// Where nothing seals a ticket cannot be renewed.
-		renew := seal != nil && k != seal && k.at(now) != Published
+		renew := seal != nil && k != seal && k.state != Published
 		v.open[k.Key.name] = opener{k.Key, renew}
 	}
 	return v
 }
 
 // bound ends the span around now at t.
-func (v *view) bound(t, now time.Time) {
+func (v *view) bound(t, now instant) {
+	if t.wall.IsZero() {
+		return
+	}
 	switch {
-	case t.IsZero():
-	case now.Before(t):
-		if v.until.IsZero() || t.Before(v.until) {
-			v.until = t
+	case now.wall.Before(t.wall):
+		if v.until.IsZero() || t.wall.Before(v.until) {
+			v.until = t.wall
 		}
-	case t.After(v.from):
-		v.from = t
+	case t.wall.After(v.from):
+		v.from = t.wall
+	}
+	if now.mono < t.mono {
+		v.untilMono = min(v.untilMono, t.mono)
 	}
 }
 
@@ -338,7 +434,7 @@ func (r *KeyRing) current() *view {
 }
 
 // advance lets the ring find its state of now.
-func (r *KeyRing) advance(now time.Time) {
+func (r *KeyRing) advance(now instant) {
 	keys := make([]ringKey, 0, len(r.keys)+1)
 	for _, k := range r.keys {
 		k.Key.hold()
@@ -428,8 +524,8 @@ type KeyStats struct {
 	State       string    `json:"state"`
 	Seals       bool      `json:"seals"`        // it is the one that seals
 	Sealed      uint64    `json:"sealed"`       // tickets, in this process
-	Since       time.Time `json:"since"`        // when it came into the ring
-	End         time.Time `json:"end,omitzero"` // when it will be gone; zero: not known
+	Since       time.Time `json:"since"`        // when it came into the ring, by the wall clock of then
+	End         time.Time `json:"end,omitzero"` // when it will be gone at the latest; zero: not known
 }
 
 // Stats returns the ring's keys and counters.
@@ -454,8 +550,8 @@ func (r *KeyRing) Stats() RingStats {
 			State:       k.at(now).String(),
 			Seals:       k.Key == seal,
 			Sealed:      k.Key.sealed.Load(),
-			Since:       k.since,
-			End:         k.End,
+			Since:       k.since.wall,
+			End:         k.end.wall,
 		})
 	}
 	slices.SortStableFunc(s.Keys, func(a, b KeyStats) int {

@@ -150,7 +150,7 @@ func TestRingStates(t *testing.T) {
 		step(0, old, false, false)
 		step(0.99, old, false, false)
 		step(1, next, true, false)
-		step(0.5, old, false, false) // set back, and forward again
+		step(0.5, next, true, false) // set back: nothing goes back with it
 		step(2.99, next, true, false)
 		wantNotWiped(t, old)
 		step(3, next, true, false)

@@ -81,7 +81,7 @@ func (r *KeyRing) Load(ctx context.Context, s Source) error {
 	switch {
 	case err == nil:
 		r.source.loads++
-		r.source.down, r.source.loaded = false, r.now()
+		r.source.down, r.source.loaded = false, r.now().wall
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled): // the caller's wish, and no failure
 		return err

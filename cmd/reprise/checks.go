@@ -155,13 +155,24 @@ func (o *offer) name() (status, string) {
 		return yes("none, as is right for an address")
 	case made == "":
 		return unknown("the session names none: a server that binds sessions to names may refuse it for %s", name)
-	case normalName(made) != normalName(name):
+	case sentName(made) != sentName(name):
 		return no("the session was made for %s, not for %s", made, name)
 	}
 	return yes("%s", made)
 }
 
-func normalName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// sentName is the name that crypto/tls sends, in the form in which reprise
+// compares it: without dots at the end, ASCII letters in lower case, and every
+// other byte as it is.
+func sentName(name string) string {
+	folded := []byte(strings.TrimRight(name, "."))
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
+}
 
 func (o *offer) certificate() (status, string) {
 	leaf, err := o.s.PeerCertificate()

@@ -187,20 +187,15 @@ func (f *connectFlags) config(address string) (*tls.Config, error) {
 	case f.insecure && f.ca != "":
 		return nil, usagef("--insecure verifies nothing, so --ca has no place beside it")
 	}
-	return c, nil
+	if f.ca != "" {
+		c.RootCAs, err = readRoots(f.ca)
+	}
+	return c, err
 }
 
-// manager makes the Manager that the flags describe. Roots are given to it, and
-// not to the connections, for sessions of other processes to be offered.
+// manager makes the Manager that the flags describe.
 func (f *connectFlags) manager() (*reprise.Manager, error) {
 	c := reprise.Config{SessionIDs: f.sessionIDs}
-	if f.ca != "" {
-		pem, err := readFile(f.ca)
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAsPEM = pem
-	}
 	if f.sessionDir != "" {
 		store, err := openSessionDir(f.sessionDir, f.keyFile)
 		if err != nil {
@@ -208,11 +203,7 @@ func (f *connectFlags) manager() (*reprise.Manager, error) {
 		}
 		c.ClientStore = store
 	}
-	m, err := reprise.New(c)
-	if err != nil && f.ca != "" {
-		return nil, fmt.Errorf("%s: no certificate in PEM form", f.ca)
-	}
-	return m, err
+	return reprise.New(c)
 }
 
 // dialer makes connections. A session that was given is offered by the first,

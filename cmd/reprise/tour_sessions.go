@@ -185,9 +185,12 @@ func handshakesMakeSessions(x *trial) {
 	}
 }
 
+// nothingElsewhere is an external cache that is empty.
+func nothingElsewhere(uint16, []byte) *reprise.Session { return nil }
+
 func modesDecide(x *trial) {
 	for _, mode := range []reprise.CacheMode{reprise.CacheOff, reprise.CacheServer, reprise.CacheClient, reprise.CacheBoth} {
-		sm := x.manager(reprise.Config{CacheMode: mode, NoTickets: true})
+		sm := x.manager(reprise.Config{CacheMode: mode, NoTickets: true, OnLookup: nothingElsewhere})
 		x.connect(sm, x.manager(reprise.Config{}), tls.VersionTLS13, nil)
 		cm := x.manager(reprise.Config{CacheMode: mode})
 		x.connect(x.manager(reprise.Config{}), cm, tls.VersionTLS13, nil)

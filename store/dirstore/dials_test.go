@@ -3,6 +3,7 @@ package dirstore_test
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -42,8 +43,10 @@ func dialAll(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // of what became a full handshake
-	m, err := reprise.New(reprise.Config{ClientStore: store, StoreTimeout: patience, RootCAsPEM: roots, Logger: log})
+	m, err := reprise.New(reprise.Config{ClientStore: store, StoreTimeout: patience, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func dialAll(dir string, in io.Reader, out io.Writer) error {
 		for i := range conns {
 			go func() {
 				var err error
-				if conns[i], err = m.Dial("tcp", address, &tls.Config{ServerName: "a.test"}); err == nil {
+				if conns[i], err = m.Dial("tcp", address, &tls.Config{RootCAs: pool, ServerName: "a.test"}); err == nil {
 					err = conns[i].Handshake()
 				}
 				errs <- err
