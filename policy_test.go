@@ -269,7 +269,7 @@ func (labelless) Read(p []byte) (int, error) {
 	if len(p) == 16 {
 		return 0, errors.New("dry")
 	}
-	return rand.Read(p)
+	return io.ReadFull(new(spring), p)
 }
 
 // TestPolicyUnnamed: a function that gets no label, for want of random bytes,
