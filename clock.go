@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// uptime returns for how long the Manager has existed, by the monotonic clock:
+// whatever becomes of the wall clock, it goes on. It is never zero.
+func (m *Manager) uptime() time.Duration { return max(time.Since(m.started), 1) }
+
 // clock tells the second that it is. To read the system's clock takes longer
 // than all else that a client does to find a session, so that one reading
 // serves for a little while. The application's clock is always read.

@@ -21,6 +21,7 @@ const (
 	DefaultCacheSize = 20480         // SSL_SESSION_CACHE_MAX_SIZE_DEFAULT, sessions
 	DefaultTimeout   = 2 * time.Hour // of an SSL_CTX
 	DefaultMaxAge    = 24 * time.Hour
+	DefaultClockSkew = 5 * time.Minute
 )
 
 // maxLifetime is what RFC 8446, section 4.6.1 allows and crypto/tls enforces.
@@ -55,6 +56,16 @@ type Config struct {
 	// through any number of renewals: 0 means DefaultMaxAge, a negative
 	// duration no limit but Timeout.
 	MaxAge time.Duration
+
+	// ClockSkew is how far ahead of this process's clock the clocks of others
+	// that share sessions with it may be: 0 means DefaultClockSkew, and it
+	// cannot be negative. A session whose Time or first authentication is
+	// further ahead neither resumes nor is offered (FromFuture), and a
+	// revocation of sessions up to now reaches ClockSkew further for sessions
+	// that were made elsewhere. A session that this process keeps is not
+	// measured by it: it ages by the monotonic clock, so that it resumes no
+	// longer than it may if the wall clock is set back.
+	ClockSkew time.Duration
 
 	// ContextID is the session id context, at most 32 bytes: a server resumes a
 	// session only where it is the same. Give each service that shares keys or a
@@ -261,6 +272,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("reprise: Config.CacheMode: %v is none", c.CacheMode)
 	case c.CacheBytes < 0:
 		return fmt.Errorf("reprise: Config.CacheBytes: %d is negative", c.CacheBytes)
+	case c.ClockSkew < 0:
+		return fmt.Errorf("reprise: Config.ClockSkew: %v is negative", c.ClockSkew)
 	case c.FlushEvery < 0:
 		return fmt.Errorf("reprise: Config.FlushEvery: %d is negative", c.FlushEvery)
 	case c.SingleUse && !c.NoTickets:
@@ -305,6 +318,9 @@ func (c *Config) populate() {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
+	}
+	if c.ClockSkew == 0 {
+		c.ClockSkew = DefaultClockSkew
 	}
 	switch {
 	case c.MaxAge == 0:

@@ -21,6 +21,7 @@ func TestConfigRefused(t *testing.T) {
 		"RootCAsPEM":   {RootCAsPEM: []byte("no certificate")},
 		"Peers":        {Peers: -1},
 		"StoreTimeout": {StoreTimeout: -1},
+		"ClockSkew":    {ClockSkew: -1},
 	} {
 		if _, err := reprise.New(c); err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("%s: %v, want an error that names it", field, err)

@@ -31,6 +31,9 @@ const (
 	// OtherPolicy: the session was made under another client-certificate policy or other CAs,
 	// or under a policy that has no name (see Config.PolicyID).
 	OtherPolicy
+	// FromFuture: the session, or the full handshake that it descends from, is further ahead of
+	// the clock than Config.ClockSkew.
+	FromFuture
 	// Expired: the session's timeout has passed.
 	Expired
 	// TooOld: the full handshake that the session descends from is longer ago than Config.MaxAge.
@@ -67,6 +70,7 @@ var reasonNames = [reasonCount]string{
 	OtherContext:    "other context",
 	OtherName:       "other name",
 	OtherPolicy:     "other client-certificate policy",
+	FromFuture:      "from the future",
 	Expired:         "expired",
 	TooOld:          "too old",
 	Revoked:         "revoked",

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reprise-tls/reprise"
@@ -62,7 +63,7 @@ func TestRevoke(t *testing.T) {
 					if row.by == nil {
 						sm.Remove(s.Session())
 					} else {
-						sm.Revoke(row.by(s.Session()))
+						mustRevoke(t, sm, row.by(s.Session()))
 					}
 					if _, s := r.connect(sm, cm, sc, cc, second); reused(s) == gone {
 						_, why := s.SessionReused()
@@ -96,7 +97,7 @@ func TestRevokeBounded(t *testing.T) {
 	session := wait(t, c)
 	defer session.Free()
 	for i := range 4096 {
-		sm.Revoke(reprise.ByServerName(fmt.Sprint(i, ".test")))
+		mustRevoke(t, sm, reprise.ByServerName(fmt.Sprint(i, ".test")))
 	}
 	if st := sm.Stats(); st.Revocations != 4096 || st.RevocationsCoarsened != 0 {
 		t.Fatalf("%d kept, %d coarsened", st.Revocations, st.RevocationsCoarsened)
@@ -104,20 +105,51 @@ func TestRevokeBounded(t *testing.T) {
 	if _, s := r.at(sm, cm, tls.VersionTLS13, session); !reused(s) {
 		t.Error("others' names revoked this one")
 	}
-	sm.Revoke(reprise.ByServerName("one too many"))
+	mustRevoke(t, sm, reprise.ByServerName("one too many"))
 	if st := sm.Stats(); st.Revocations != 0 || st.RevocationsCoarsened != 1 {
 		t.Errorf("%d kept, %d coarsened", st.Revocations, st.RevocationsCoarsened)
 	}
 	if _, s := r.at(sm, cm, tls.VersionTLS13, session); reused(s) {
 		t.Error("a revocation was forgotten: all names up to now should be revoked")
 	}
-	for i := range 4096 {
-		sm.Revoke(reprise.ByServerName(fmt.Sprint(i, ".test")))
+}
+
+// TestRevocationsForgotten: revocations that can match nothing any more go, once
+// both clocks say so: one of them alone may have been set.
+func TestRevocationsForgotten(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		up, wall time.Duration
+		coarsens uint64
+	}{
+		{"both clocks", time.Hour + time.Minute + time.Second, time.Hour + time.Minute + time.Second, 0},
+		{"without the skew of others", time.Hour, time.Hour, 1},
+		{"the wall clock was set forward", 0, 24 * time.Hour, 1},
+		{"the wall clock was set back", 24 * time.Hour, -time.Hour, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wall := time.Now()
+				sm := manager(t, reprise.Config{Time: func() time.Time { return wall }, MaxAge: time.Hour, ClockSkew: time.Minute})
+				for i := range 4096 {
+					mustRevoke(t, sm, reprise.ByServerName(fmt.Sprint(i, ".test")))
+				}
+				time.Sleep(row.up)
+				wall = wall.Add(row.wall)
+				mustRevoke(t, sm, reprise.ByServerName("once more"))
+				st := sm.Stats()
+				if st.RevocationsCoarsened != row.coarsens || st.Revocations != int(1-row.coarsens) {
+					t.Errorf("%d kept, %d coarsened", st.Revocations, st.RevocationsCoarsened)
+				}
+			})
+		})
 	}
-	now = now.Add(time.Hour + time.Second) // no session that they name can be alive
-	sm.Revoke(reprise.ByServerName("once more"))
-	if st := sm.Stats(); st.Revocations != 1 || st.RevocationsCoarsened != 1 {
-		t.Errorf("%d kept, %d coarsened", st.Revocations, st.RevocationsCoarsened)
+}
+
+func mustRevoke(t testing.TB, m *reprise.Manager, r reprise.Revocation) {
+	t.Helper()
+	if err := m.Revoke(r); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -213,10 +213,10 @@ func (st *serverHandshake) verifyImported(s *Session) {
 // check reports why s may not resume on this connection, or Resumed. The order
 // is that of the reasons.
 func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
-	now := st.m.now().Unix()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f, rec := &s.f, s.rec
+	late := st.m.inTime(s, min(f.Timeout, int64(maxLifetime/time.Second)))
 	switch {
 	case s.notResumable.Load(), st.m.config.SingleUse && !st.watched:
 		return NotResumable
@@ -228,11 +228,11 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return OtherName
 	case !st.underPolicy(f, rec):
 		return OtherPolicy
-	case now > addSeconds(f.Time, min(f.Timeout, int64(maxLifetime/time.Second))):
+	case late == Expired:
 		st.m.stats.timeouts.Add(1)
 		return Expired
-	case st.m.now().UnixNano() > addSeconds(s.born(), int64(st.m.config.MaxAge)):
-		return TooOld
+	case late != Resumed:
+		return late
 	case st.m.revocations.revoked(s):
 		return Revoked
 	case !st.suiteFits(f.Cipher, cs):

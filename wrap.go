@@ -132,26 +132,20 @@ func (st *serverHandshake) origin(cs *tls.ConnectionState) *origin {
 		verified: len(cs.VerifiedChains) > 0,
 	}
 	if cs.DidResume && st.candidate != nil {
-		st.candidate.passOn(o)
+		st.m.passOn(st.candidate, o)
+		if cs.Version < tls.VersionTLS13 { // crypto/tls keeps the time, too
+			o.timed = st.candidate.whenTimed()
+		}
 	} else {
-		st.m.newLine(o)
+		o.line = st.m.newLine()
 	}
 	return o
 }
 
-// newLine starts a line of sessions: one full handshake and its resumptions.
-func (m *Manager) newLine(o *origin) {
-	o.firstAuth = m.now().UnixNano()
-	o.lineage = make([]byte, 16)
-	if _, err := io.ReadFull(m.config.Rand, o.lineage); err != nil {
-		o.lineage = nil
-	}
-}
-
 // passOn gives o what survives a resumption of s.
-func (s *Session) passOn(o *origin) {
+func (m *Manager) passOn(s *Session, o *origin) {
+	o.line = m.lineOf(s)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o.lineage, o.user = slices.Clone(s.rec.Lineage), slices.Clone(s.secrets.user)
-	o.firstAuth = s.born()
+	o.user = slices.Clone(s.secrets.user)
 }
