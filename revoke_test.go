@@ -175,6 +175,15 @@ var revocablePlaces = []struct {
 	{"ticket", later, func(r *rig, version uint16, config reprise.Config) *revocable {
 		return revocableAtServer(r, version, config, false)
 	}},
+	{"ticket of the application's", later, func(r *rig, version uint16, config reprise.Config) *revocable {
+		keys := new(tls.Config)
+		keys.SetSessionTicketKeys([][32]byte{{7, 7, 1}})
+		r.server.WrapSession = keys.EncryptTicket
+		r.server.UnwrapSession = func(id []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+			return keys.DecryptTicket(id, cs)
+		}
+		return revocableAtServer(r, version, config, false)
+	}},
 	{"handle", later, func(r *rig, version uint16, config reprise.Config) *revocable {
 		config.NoTickets = true
 		return revocableAtServer(r, version, config, false)
