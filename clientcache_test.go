@@ -468,6 +468,19 @@ func TestClientCacheCloses(t *testing.T) {
 	}
 }
 
+// TestClientCacheFlushed: FlushAll drops what clients keep in memory.
+func TestClientCacheFlushed(t *testing.T) {
+	d := newDialer(t, tls.VersionTLS12, Config{})
+	d.dial()
+	if n := d.peers(); n != 1 {
+		t.Fatalf("sessions of %d peers are kept", n)
+	}
+	d.client.FlushAll()
+	if n := d.peers(); n != 0 {
+		t.Errorf("sessions of %d peers are kept", n)
+	}
+}
+
 // TestClientCacheCountsOffered: peers whose sessions are elsewhere are bounded too.
 func TestClientCacheCountsOffered(t *testing.T) {
 	cc := newClientCache(&Config{Peers: 10, SessionsPerPeer: 1}, time.Hour)

@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
-	"math"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -80,7 +81,7 @@ func (s *Session) born() int64 {
 	if s.rec.FirstAuth != 0 {
 		return s.rec.FirstAuth
 	}
-	const limit = int64(1<<63-1) / int64(time.Second)
+	const limit = math.MaxInt64 / int64(time.Second)
 	return max(min(s.f.Time, limit), -limit) * int64(time.Second)
 }
 

@@ -336,6 +336,33 @@ func checkRevoked(t *testing.T, x *revocable, clock *clock, moves time.Duration,
 	}
 }
 
+// TestRevokeStored: a revoked session that a client finds in the store is forgotten
+// there, one of another name is not.
+func TestRevokeStored(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	s.client.RootCAs = nil
+	for _, version := range later {
+		for _, w := range ways {
+			shelf := new(shelf)
+			m := manager(t, reprise.Config{ClientStore: shelf, RootCAsPEM: s.ca.PEM()})
+			s.visit(w, m.Partition(""), s.addr, at(version, s.client))
+			mustRevoke(t, m, reprise.ByServerName("b.test"))
+			if shown := s.visit(w, m.Partition(""), s.addr, at(version, s.client)); shown != reprise.Resumed {
+				t.Errorf("%s, %s: another name was revoked: %v", tls.VersionName(version), w.name, shown)
+			}
+			mustRevoke(t, m, reprise.ByServerName("a.test"))
+			first := shelf.kept()
+			if shown := s.visit(w, m.Partition(""), s.addr, at(version, s.client)); shown != reprise.NothingOffered {
+				t.Errorf("%s, %s: offered: %v", tls.VersionName(version), w.name, shown)
+			}
+			kept := shelf.kept()
+			if len(first) != 1 || len(kept) != 1 || string(kept[0].session) == string(first[0].session) {
+				t.Errorf("%s, %s: %d sessions in the store", tls.VersionName(version), w.name, len(kept))
+			}
+		}
+	}
+}
+
 // TestRevokeInFlight: what arrives at a client after a revocation, on a connection
 // whose handshake began before, is of before. ClientConfig cannot tell, and says
 // so: there a session counts from its arrival.
