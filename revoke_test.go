@@ -352,8 +352,10 @@ func TestRevokeStored(t *testing.T) {
 				t.Errorf("%s, %s: offered: %v", tls.VersionName(version), w.name, shown)
 			}
 			kept := shelf.kept()
-			if len(first) != 1 || len(kept) != 1 || string(kept[0].session) == string(first[0].session) {
-				t.Errorf("%s, %s: %d sessions in the store", tls.VersionName(version), w.name, len(kept))
+			for _, old := range first {
+				if len(kept) != 1 || string(kept[0].session) == string(old.session) {
+					t.Errorf("%s, %s: %d sessions in the store", tls.VersionName(version), w.name, len(kept))
+				}
 			}
 		}
 	}
