@@ -1,6 +1,7 @@
 package reprise
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"math"
@@ -20,11 +21,11 @@ type origin struct {
 	curve     tls.CurveID
 	contextID []byte
 	policy    []byte
-	firstAuth int64 // nanoseconds
-	lineage   []byte
-	user      []byte // the application's data, carried over from the session that was resumed; the new one takes it over
-	ticket    []byte // client only
-	verified  bool   // the peer's chain was verified in this handshake or the one it resumes
+	line
+	timed    time.Duration // when the session's Time was set, by the Manager's uptime; 0 means now
+	user     []byte        // the application's data, carried over from the session that was resumed; the new one takes it over
+	ticket   []byte        // client only
+	verified bool          // the peer's chain was verified in this handshake or the one it resumes
 }
 
 // fromTLS makes a session of what a handshake gave. It has no reference yet.
@@ -96,9 +97,10 @@ func (m *Manager) fromConnection(cs *tls.ConnectionState, o *origin) *Session {
 			KexGroup:  uint32(o.curve),
 		},
 		rec: &appdata.Record{
-			FirstAuth: o.firstAuth, Lineage: slices.Clone(o.lineage), Policy: slices.Clone(o.policy), User: o.user,
+			FirstAuth: o.firstAuth, Lineage: slices.Clone(o.lineage), Sequence: slices.Clone(o.sequence),
+			Policy: slices.Clone(o.policy), User: o.user,
 		},
-	}}
+	}, timed: cmp.Or(o.timed, m.uptime())}
 	if len(cs.PeerCertificates) > 0 {
 		s.f.Peer = slices.Clone(cs.PeerCertificates[0].Raw)
 		for _, c := range cs.PeerCertificates[1:] {

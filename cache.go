@@ -36,6 +36,7 @@ type shard struct {
 	packed *cache.Cache
 	live   liveSessions
 	latest int64 // no entry expires later
+	weak   weak.Pointer[shard]
 
 	// first is the expiry of the entry that expires first and size the number of
 	// entries, for eviction and flushing to look at without the lock.
@@ -107,6 +108,7 @@ func newSessionCache(m *Manager) *sessionCache {
 	}
 	c := &sessionCache{m: m, seed: maphash.MakeSeed(), shards: make([]shard, n)}
 	for i := range c.shards {
+		c.shards[i].weak = weak.Make(&c.shards[i])
 		c.shards[i].packed = cache.New()
 		c.shards[i].latest = math.MinInt64
 	}
@@ -131,7 +133,7 @@ func (c *sessionCache) insert(s *Session) (added bool, gone []removal, err error
 		return false, nil, ErrFreed
 	}
 	updateTime := c.m.config.CacheMode&UpdateTime != 0
-	key, was, err := s.enter(updateTime, c.m.now().Unix())
+	key, was, err := c.enter(s, updateTime)
 	if err == nil {
 		if gone, err = c.store(key, s); err == nil {
 			return true, gone, nil
@@ -151,16 +153,20 @@ func (c *sessionCache) insert(s *Session) (added bool, gone []removal, err error
 var errEntered = errors.New("reprise: session is cached")
 
 // enter marks s cached and returns its key, which stays as it is from now on,
-// and its time, which updateTime sets to now.
-func (s *Session) enter(updateTime bool, now int64) (key cache.Key, was int64, err error) {
+// and its time, which updateTime sets to now. What was made elsewhere ages by
+// the monotonic clock from now on, unless its own time is not to be trusted.
+func (c *sessionCache) enter(s *Session, updateTime bool) (key cache.Key, was int64, err error) {
+	now := c.m.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.f.ID) == 0 || s.notResumable.Load() {
 		return cache.Key{}, 0, ErrNotResumable
 	}
 	if was = s.f.Time; updateTime {
-		s.change().f.Time = now
+		s.change().f.Time, s.timed = now.Unix(), c.m.uptime()
 		s.edits++
+	} else if s.timed == 0 && !c.m.fromFuture(s, now) {
+		s.timed = c.m.uptime()
 	}
 	key, _ = cache.MakeKey(s.f.Version, s.f.ID)
 	if s.inCache.Swap(true) {
@@ -376,7 +382,7 @@ func (s *Session) remember(sh *shard, key cache.Key) weak.Pointer[keeper] {
 	if k.weak == (weak.Pointer[keeper]{}) {
 		k.weak = weak.Make(k)
 	}
-	k.session, k.shard, k.key = s, sh, key
+	k.session, k.shard, k.key = s, sh.weak, key
 	return k.weak
 }
 

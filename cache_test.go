@@ -197,6 +197,7 @@ func TestUnpackedAgain(t *testing.T) {
 	s.SetMaxEarlyData(17)
 	s.change()
 	s.rec.FirstAuth, s.rec.Policy, s.rec.Lineage = 5, []byte("policy"), slices.Repeat([]byte{9}, 16)
+	s.rec.Sequence = slices.Repeat([]byte{8}, 16)
 	if _, err := m.Add(s); err != nil {
 		t.Fatal(err)
 	}
@@ -259,6 +260,35 @@ func TestValuesStayCached(t *testing.T) {
 		}
 	}
 	t.Error("a session without values is kept in memory")
+}
+
+// TestManagerCollected: a Manager that was dropped without Close is collected, with
+// the sessions that it holds for their values.
+func TestManagerCollected(t *testing.T) {
+	collected := make(chan struct{})
+	func() {
+		m, err := New(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.AddCleanup(m, func(done chan struct{}) { close(done) }, collected)
+		s := numbered(1, 10)
+		s.SetValue("key", "value")
+		if _, err := m.Add(s); err != nil {
+			t.Fatal(err)
+		}
+		s.Free()
+	}()
+	for range 1000 {
+		runtime.GC()
+		select {
+		case <-collected:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+	t.Error("the Manager is still in memory")
 }
 
 // TestSetIDBesideAdd: a session is never cached under an id that it does not have.

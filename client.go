@@ -15,6 +15,7 @@ type clientHandshake struct {
 	m      *Manager
 	config *tls.Config
 	peer   *clientPeer // whose sessions are kept; nil where none are
+	line   line        // of what the server sends, unless the handshake resumes; from its beginning
 	ids    sessionIDs
 
 	mu       sync.Mutex
@@ -111,7 +112,7 @@ func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
 			c.session.release() // it stays, for who speaks that version, or offers ids
 			return nil, false
 		}
-		st.peer.drop(c)
+		st.peer.refuse(c, st.reason)
 		c.session.release()
 	}
 	return nil, false
@@ -228,11 +229,11 @@ func (st *clientHandshake) origin() *origin {
 		contextID: st.m.config.ContextID, verified: len(st.state.VerifiedChains) > 0,
 	}
 	if st.resumed {
-		st.offer.passOn(o)
+		st.m.passOn(st.offer, o)
 	} else if st.session != nil {
-		st.session.passOn(o) // tickets of one connection are of one line
+		st.m.passOn(st.session, o) // with what the application has put there
 	} else {
-		st.m.newLine(o)
+		o.line = st.line
 	}
 	return o
 }
@@ -387,17 +388,26 @@ func (m *Manager) mayOffer(s *Session, config *tls.Config, kept bool) Reason {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f := &s.f
-	if now := m.now().Unix(); now > addSeconds(f.Time, f.Timeout) || now > addSeconds(f.Time, clientLifetime(f)) {
-		m.stats.timeouts.Add(1)
-		return Expired
-	}
-	if m.now().UnixNano() > addSeconds(s.born(), int64(m.config.MaxAge)) {
-		return TooOld
+	if r := m.mayOfferNow(s); r != Resumed {
+		return r
 	}
 	if version < tls.VersionTLS13 && config.CipherSuites != nil && !slices.Contains(config.CipherSuites, f.Cipher) {
 		return OtherSuite
 	}
 	return Resumed
+}
+
+// mayOfferNow is mayOffer as far as it depends on time and on revocations. The
+// caller holds s.mu.
+func (m *Manager) mayOfferNow(s *Session) Reason {
+	r := m.inTime(s, clientLifetime(&s.f))
+	if r == Expired {
+		m.stats.timeouts.Add(1)
+	}
+	if r == Resumed && m.revocations.revoked(s) {
+		return Revoked
+	}
+	return r
 }
 
 func goodForName(s *Session, config *tls.Config) bool {

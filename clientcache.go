@@ -61,13 +61,12 @@ func (k *peerKey) scoped(other *peerKey) bool {
 	return k.scope == other.scope && k.generation == other.generation && k.once == other.once
 }
 
-// peerSessions are the sessions of one peer, in two cache lines where there is
-// one session. It stays when all are taken: more will come.
+// peerSessions are the sessions of one peer. It stays when all are taken: more will come.
 type peerSessions struct {
 	key      peerKey
 	sessions []clientSession
 	first    [1]clientSession // where sessions begins
-	line     int64            // when the oldest line began that new sessions may be of; seconds
+	line     clientLine       // the oldest that new sessions may be of
 	offered  offeredSession
 }
 
@@ -81,13 +80,29 @@ type offeredSession struct {
 type clientSession struct {
 	state   *tls.ClientSessionState
 	session *Session // held; nil until somebody wants it
-	born    int64    // when its line began, in seconds
-	expires int64    // the last second in which it may be offered
+	line    clientLine
+	expires int64         // the last second in which it may be offered
+	timed   time.Duration // when its Time was set, by the Manager's uptime; 0 if that is unknown
+	life    int64         // for how many seconds after that it may be offered
 	once    bool
 	// unwatched: nobody saw its connection's handshake, which may have resumed
-	// a session of another line; born is when it came.
+	// a session of another line; line says when it came.
 	unwatched bool
 }
+
+// clientLine is where a line of a client's sessions began.
+type clientLine struct {
+	born   int64  // seconds since the epoch
+	number uint64 // in the Manager's order, 0 if it began elsewhere
+}
+
+// clientTime is the time by which a client's sessions age.
+type clientTime struct {
+	unix int64
+	up   time.Duration // of the Manager
+}
+
+func (m *Manager) clientNow() clientTime { return clientTime{m.clock.unix(), m.uptime()} }
 
 func newClientCache(c *Config, timeout time.Duration) *clientCache {
 	return &clientCache{
@@ -145,8 +160,8 @@ func (p *peerSessions) release() {
 	}
 }
 
-// close lets go of everything.
-func (cc *clientCache) close() {
+// clear lets go of everything.
+func (cc *clientCache) clear() {
 	for i := range cc.shards {
 		s := &cc.shards[i]
 		s.mu.Lock()
@@ -164,7 +179,7 @@ func (cc *clientCache) close() {
 
 // take returns the newest session of a peer that is good at now and, if it
 // serves once, keeps it no longer. Its session, if it has one, is held.
-func (cc *clientCache) take(key *peerKey, now int64, c *clientSession) bool {
+func (cc *clientCache) take(key *peerKey, now clientTime, c *clientSession) bool {
 	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()
@@ -174,7 +189,7 @@ func (cc *clientCache) take(key *peerKey, now int64, c *clientSession) bool {
 	return ok
 }
 
-func (p *peerSessions) take(now int64, c *clientSession) bool {
+func (p *peerSessions) take(now clientTime, c *clientSession) bool {
 	for n := len(p.sessions) - 1; n >= 0; n-- {
 		last := &p.sessions[n]
 		*c = *last
@@ -186,7 +201,7 @@ func (p *peerSessions) take(now int64, c *clientSession) bool {
 		*last = clientSession{}
 		p.sessions = p.sessions[:n]
 		if good && c.once {
-			p.follow(c.born)
+			p.follow(c.line)
 			return true // with the reference that the list had
 		}
 		c.session.release()
@@ -196,8 +211,9 @@ func (p *peerSessions) take(now int64, c *clientSession) bool {
 }
 
 // good reports whether c may be offered.
-func (c *clientSession) good(now int64) bool {
-	return now <= c.expires && (c.session == nil || c.session.Resumable())
+func (c *clientSession) good(now clientTime) bool {
+	kept := c.timed == 0 || now.up-c.timed < saturate(addSeconds(c.life, 1))
+	return kept && now.unix <= c.expires && (c.session == nil || c.session.Resumable())
 }
 
 // holdAny is hold for what may be nil.
@@ -212,8 +228,9 @@ func (cc *clientCache) put(key *peerKey, c *clientSession) {
 	p, tooMany := cc.peer(s, hash, key)
 	kept, dropped := p.add(c, cc.perPeer)
 	if c.unwatched && kept != nil {
-		kept.born = p.began(c.born, cc.maxAge)
-		kept.expires = min(c.expires, addSeconds(kept.born, cc.maxAge))
+		kept.line = p.began(c.line, cc.maxAge)
+		kept.expires = min(c.expires, addSeconds(kept.line.born, cc.maxAge))
+		kept.life -= c.expires - kept.expires
 	}
 	s.mu.Unlock()
 	dropped.release()
@@ -236,10 +253,7 @@ func (p *peerSessions) add(c *clientSession, most int) (kept *clientSession, dro
 	}
 	p.sessions = append(p.sessions, clientSession{})
 	kept = &p.sessions[len(p.sessions)-1]
-	// By its fields, as they were written: to read two at once what was written
-	// one by one a processor waits until both are in its cache.
-	kept.state, kept.session, kept.born, kept.expires = c.state, c.session, c.born, c.expires
-	kept.once, kept.unwatched = c.once, c.unwatched
+	*kept = *c
 	return kept, dropped
 }
 
@@ -275,7 +289,7 @@ func (cc *clientCache) drop(key *peerKey, state *tls.ClientSessionState, session
 
 // offer notes that c, which stays, is offered.
 func (p *peerSessions) offer(c *clientSession) {
-	p.follow(c.born)
+	p.follow(c.line)
 	if c.session.holdAny() {
 		p.offered.session.release()
 		p.offered = offeredSession{c.state, c.session}
@@ -289,7 +303,7 @@ func (cc *clientCache) offer(key *peerKey, c *clientSession) {
 	s.mu.Lock()
 	p, tooMany := cc.peer(s, hash, key)
 	if c.once {
-		p.follow(c.born)
+		p.follow(c.line)
 	} else {
 		p.offer(c)
 	}
@@ -313,25 +327,44 @@ func (cc *clientCache) takeOffered(key *peerKey) (state *tls.ClientSessionState,
 	return state, session
 }
 
-// follow notes that a session of a line that began at born is offered: what the
-// peer sends from now on may be of that line.
-func (p *peerSessions) follow(born int64) {
-	if p.line == 0 || born < p.line {
-		p.line = born
+// follow notes that a session of a line is offered: what the peer sends from now
+// on may be of that line.
+func (p *peerSessions) follow(l clientLine) {
+	if p.line.born == 0 {
+		p.line = l
+		return
 	}
+	// Each of its own: a clock that was set back orders them differently. A
+	// line of no number makes the oldest one that is told by its time.
+	p.line = clientLine{min(p.line.born, l.born), min(p.line.number, l.number)}
 }
 
-// began returns when the line began that a new session is of. Where nobody can
-// tell whether its connection resumed, that is the oldest line which can still
-// be offered: else renewals would keep a session alive for ever.
-func (p *peerSessions) began(now, maxAge int64) int64 {
-	if p.line == 0 || now > addSeconds(p.line, maxAge) {
+// began returns the line of a session that came now. Where nobody can tell
+// whether its connection resumed, that is the oldest line which can still be
+// offered: else renewals would keep a session alive for ever.
+func (p *peerSessions) began(now clientLine, maxAge int64) clientLine {
+	if p.line.born == 0 || now.born > addSeconds(p.line.born, maxAge) {
 		p.line = now
 	}
 	return p.line
 }
 
-func (cc *clientCache) began(key *peerKey, now int64) int64 {
+// restart notes that a session of the peer's was revoked, which shows that the
+// peer's oldest line may be over: what comes has a number of its own from now on,
+// and another time if that of the line was revoked, too.
+func (cc *clientCache) restart(key *peerKey, number uint64, before int64) {
+	hash := cc.hash(key)
+	s := cc.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.find(hash, key); p != nil && p.line.born != 0 {
+		if p.line.number = number; p.line.born*int64(time.Second) < before {
+			p.line = clientLine{}
+		}
+	}
+}
+
+func (cc *clientCache) began(key *peerKey, now clientLine) clientLine {
 	hash := cc.hash(key)
 	s := cc.shard(hash)
 	s.mu.Lock()

@@ -471,12 +471,25 @@ func TestClientCacheCloses(t *testing.T) {
 	}
 }
 
+// TestClientCacheFlushed: FlushAll drops what clients keep in memory.
+func TestClientCacheFlushed(t *testing.T) {
+	d := newDialer(t, tls.VersionTLS12, Config{})
+	d.dial()
+	if n := d.peers(); n != 1 {
+		t.Fatalf("sessions of %d peers are kept", n)
+	}
+	d.client.FlushAll()
+	if n := d.peers(); n != 0 {
+		t.Errorf("sessions of %d peers are kept", n)
+	}
+}
+
 // TestClientCacheCountsOffered: peers whose sessions are elsewhere are bounded too.
 func TestClientCacheCountsOffered(t *testing.T) {
 	cc := newClientCache(&Config{Peers: 10, SessionsPerPeer: 1}, time.Hour)
 	for i := range 100 {
-		cc.offer(&peerKey{peer: fmt.Sprint("offered", i)}, &clientSession{once: true, born: 1})
-		cc.began(&peerKey{peer: fmt.Sprint("began", i)}, 1)
+		cc.offer(&peerKey{peer: fmt.Sprint("offered", i)}, &clientSession{once: true, line: clientLine{born: 1}})
+		cc.began(&peerKey{peer: fmt.Sprint("began", i)}, clientLine{born: 1})
 	}
 	if n := cc.count.Load(); n != 10 {
 		t.Errorf("%d peers, want 10", n)
@@ -496,11 +509,12 @@ func TestClientCacheModel(t *testing.T) {
 			"offer":   m.offerElsewhere,
 			"fail":    m.fail,
 			"begin":   m.begin,
+			"restart": m.restart,
 			"spoil":   m.spoil,
-			"advance": func(t *rapid.T) { m.now += rapid.Int64Range(0, 8).Draw(t, "seconds") },
+			"advance": m.advance,
 			"":        m.check,
 		})
-		m.cache.close()
+		m.cache.clear()
 		clear(m.peers)
 		m.check(t)
 	})
@@ -516,6 +530,8 @@ type clientModel struct {
 	cache    *clientCache
 	keys     []peerKey
 	now      int64
+	up       time.Duration
+	number   uint64
 	most     int
 	sessions []*Session
 	states   []*tls.ClientSessionState
@@ -524,12 +540,26 @@ type clientModel struct {
 
 type modelPeer struct {
 	sessions []clientSession
-	line     int64
+	line     clientLine
 	offered  offeredSession
 }
 
+// advance moves both clocks on, and sets the wall clock back at times.
+func (m *clientModel) advance(t *rapid.T) {
+	seconds := rapid.Int64Range(0, 8).Draw(t, "seconds")
+	m.up += time.Duration(seconds) * time.Second
+	m.now += seconds - rapid.SampledFrom([]int64{0, 0, 0, 5, 20}).Draw(t, "back")
+}
+
+// line draws a line that began so long ago at most; some of its numbers are unknown.
+func (m *clientModel) line(t *rapid.T, seconds int64) clientLine {
+	m.number++
+	number := rapid.SampledFrom([]uint64{m.number, m.number, max(m.number, 5) - 5, 0}).Draw(t, "number")
+	return clientLine{m.now - rapid.Int64Range(0, seconds).Draw(t, "age"), number}
+}
+
 func newClientModel(t *rapid.T) *clientModel {
-	m := &clientModel{now: 1000, most: rapid.IntRange(1, modelPeers+1).Draw(t, "most peers"), peers: map[peerKey]*modelPeer{}}
+	m := &clientModel{now: 1000, up: time.Hour, most: rapid.IntRange(1, modelPeers+1).Draw(t, "most peers"), peers: map[peerKey]*modelPeer{}}
 	m.cache = newClientCache(&Config{Peers: m.most, SessionsPerPeer: modelPerPeer, MaxAge: modelMaxAge * time.Second}, time.Hour)
 	collide := rapid.Bool().Draw(t, "all of one hash")
 	for i := range modelPeers {
@@ -560,8 +590,12 @@ func (m *clientModel) key(t *rapid.T) peerKey { return rapid.SampledFrom(m.keys)
 // session draws a session that comes with a reference.
 func (m *clientModel) session(t *rapid.T) (c clientSession) {
 	c = clientSession{
-		born: m.now - rapid.Int64Range(0, 10).Draw(t, "age"), expires: m.now + rapid.Int64Range(-1, 20).Draw(t, "life"),
+		line: m.line(t, 10), expires: m.now + rapid.Int64Range(-1, 20).Draw(t, "wall clock"),
+		timed: m.up - time.Duration(rapid.IntRange(0, 3).Draw(t, "kept"))*time.Second, life: rapid.Int64Range(0, 20).Draw(t, "life"),
 		once: rapid.Bool().Draw(t, "once"), unwatched: rapid.Bool().Draw(t, "unwatched"),
+	}
+	if rapid.Bool().Draw(t, "timed elsewhere") {
+		c.timed = 0
 	}
 	form := rapid.IntRange(1, 3).Draw(t, "form")
 	if form&1 != 0 {
@@ -605,14 +639,20 @@ func (m *clientModel) kept(key peerKey) *peerSessions {
 	return nil
 }
 
-func (p *modelPeer) follow(born int64) {
-	if p.line == 0 || born < p.line {
-		p.line = born
+func (p *modelPeer) follow(l clientLine) {
+	if p.line.born == 0 {
+		p.line = l
+	}
+	if l.born < p.line.born {
+		p.line.born = l.born
+	}
+	if l.number < p.line.number {
+		p.line.number = l.number
 	}
 }
 
-func (p *modelPeer) begin(now int64) int64 {
-	if p.line == 0 || now > p.line+modelMaxAge {
+func (p *modelPeer) begin(now clientLine) clientLine {
+	if p.line.born == 0 || now.born > p.line.born+modelMaxAge {
 		p.line = now
 	}
 	return p.line
@@ -638,8 +678,10 @@ func (m *clientModel) put(t *rapid.T) {
 		return
 	}
 	if c.unwatched {
-		c.born = p.begin(c.born)
-		c.expires = min(c.expires, c.born+modelMaxAge)
+		c.line = p.begin(c.line)
+		late := max(c.expires-(c.line.born+modelMaxAge), 0)
+		c.expires -= late
+		c.life -= late
 	}
 	p.sessions = append(p.sessions, c)
 	p.sessions = p.sessions[max(len(p.sessions)-modelPerPeer, 0):]
@@ -648,21 +690,22 @@ func (m *clientModel) put(t *rapid.T) {
 func (m *clientModel) take(t *rapid.T) {
 	key := m.key(t)
 	var got, want clientSession
-	ok := m.cache.take(&key, m.now, &got)
+	ok := m.cache.take(&key, clientTime{m.now, m.up}, &got)
 	defer func() { got.session.release() }()
 	if p := m.peers[key]; p != nil {
-		want = p.take(m.now)
+		want = p.take(m.now, m.up)
 	}
 	if got != want || ok != (want != clientSession{}) {
 		t.Fatalf("took %v, %t, want %v", got, ok, want)
 	}
 }
 
-func (p *modelPeer) take(now int64) clientSession {
+func (p *modelPeer) take(now int64, up time.Duration) clientSession {
 	for i, c := range slices.Backward(p.sessions) {
-		good := now <= c.expires && (c.session == nil || c.session.Resumable())
+		young := c.timed == 0 || int64((up-c.timed)/time.Second) <= c.life
+		good := young && now <= c.expires && (c.session == nil || c.session.Resumable())
 		if good {
-			p.follow(c.born)
+			p.follow(c.line)
 		}
 		if good && !c.once {
 			p.offered = offeredSession{c.state, c.session}
@@ -695,7 +738,7 @@ func (m *clientModel) offerElsewhere(t *rapid.T) {
 	defer c.session.release()
 	m.cache.offer(&key, &c)
 	p := m.peer(t, key)
-	p.follow(c.born)
+	p.follow(c.line)
 	if !c.once {
 		p.offered = offeredSession{c.state, c.session}
 	}
@@ -716,9 +759,22 @@ func (m *clientModel) fail(t *rapid.T) {
 
 func (m *clientModel) begin(t *rapid.T) {
 	key := m.key(t)
-	got := m.cache.began(&key, m.now)
-	if want := m.peer(t, key).begin(m.now); got != want {
+	now := m.line(t, 0)
+	got := m.cache.began(&key, now)
+	if want := m.peer(t, key).begin(now); got != want {
 		t.Fatalf("the line began at %d, want %d", got, want)
+	}
+}
+
+func (m *clientModel) restart(t *rapid.T) {
+	key, l := m.key(t), m.line(t, 0)
+	before := rapid.Int64Range(-20, 0).Draw(t, "revoked before") + m.now
+	m.cache.restart(&key, l.number, before*int64(time.Second))
+	if p := m.peers[key]; p != nil && p.line.born != 0 {
+		p.line.number = l.number
+		if p.line.born < before {
+			p.line = clientLine{}
+		}
 	}
 }
 

@@ -22,12 +22,13 @@ func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 	for range cc.m.config.SessionsPerPeer { // a store may give again what it was to forget
 		var c clientSession
 		if !p.takeTo(&c, cc.low, cc.high) {
+			p.beginFull()
 			return nil, false
 		}
-		if c.session == nil {
+		if c.session == nil && !cc.m.revocations.active.Load() {
 			return c.state, true
 		}
-		if !c.session.HasTicket() { // a Conn may offer its id
+		if c.session != nil && !c.session.HasTicket() { // a Conn may offer its id
 			c.session.release()
 			return nil, false
 		}
@@ -35,6 +36,10 @@ func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 		if err != nil {
 			cc.m.config.Logger.Warn("session not offered", "session", c.session, "err", err)
 			p.drop(c)
+		} else if reason := cc.m.standing(c.session); reason != Resumed {
+			p.refuse(c, reason)
+			c.session.release()
+			continue
 		} else if c.once && c.session.inCache.Load() {
 			cc.m.cache.remove(c.session, CauseTaken)
 		}
@@ -62,14 +67,15 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 		cc.m.config.Logger.Warn("received session not kept", "err", err)
 		return
 	}
-	if c.expires <= c.born {
+	if c.expires <= c.line.born {
 		return // with a lifetime of zero (RFC 8446, section 4.6.1)
 	}
 	if store, _ := p.store(c.once); store == nil && !cc.m.config.CacheMode.client() {
 		p.remember(&c) // a Session of it is made when somebody wants one
 		return
 	}
-	s, notAfter, err := p.unwatched(cs, c.once)
+	c.line = cc.m.clients.began(p.key(c.once, cc.scope.generation()), c.line)
+	s, notAfter, err := p.unwatched(&c)
 	if err != nil {
 		cc.m.config.Logger.Warn("received session not kept", "err", err)
 		return
@@ -79,6 +85,13 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 	callbacks := cc.m.settle(s, cc.m.config.CacheMode.client())
 	p.keep(c)
 	callbacks()
+}
+
+// standing reports why s is not offered, whatever the connection, or Resumed.
+func (m *Manager) standing(s *Session) Reason {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return m.mayOfferNow(s)
 }
 
 // hostOfKey is the server name in crypto/tls's key, "" if that is an address.

@@ -61,12 +61,12 @@ func (p *clientPeer) takeTo(c *clientSession, low, high uint16) bool {
 	if p.m.closed.Load() {
 		return false
 	}
-	now := p.m.clock.unix()
+	now := p.m.clientNow()
 	return high >= tls.VersionTLS13 && p.takeOf(true, now, c) ||
 		low < tls.VersionTLS13 && p.takeOf(false, now, c)
 }
 
-func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
+func (p *clientPeer) takeOf(once bool, now clientTime, c *clientSession) (ok bool) {
 	if store, name := p.store(once); store != nil {
 		*c, ok = p.takeStored(store, name, once, now)
 		return ok
@@ -74,7 +74,7 @@ func (p *clientPeer) takeOf(once bool, now int64, c *clientSession) (ok bool) {
 	return p.m.clients.take(p.key(once, p.scope.generation()), now, c)
 }
 
-func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now int64) (c clientSession, ok bool) {
+func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now clientTime) (c clientSession, ok bool) {
 	err := p.m.askStore(func(ctx context.Context) error {
 		for range p.m.config.SessionsPerPeer { // it may give again what it was to forget
 			der, err := store.Take(ctx, name)
@@ -96,7 +96,7 @@ func (p *clientPeer) takeStored(store ClientStore, name string, once bool, now i
 }
 
 // usable makes a session of what a store gave, if it is good.
-func (p *clientPeer) usable(der []byte, once bool, now int64) (c clientSession, ok bool) {
+func (p *clientPeer) usable(der []byte, once bool, now clientTime) (c clientSession, ok bool) {
 	c, err := p.stored(der)
 	if err != nil || c.once != once || !c.good(now) {
 		c.session.release()
@@ -128,9 +128,11 @@ func (p *clientPeer) stored(der []byte) (c clientSession, err error) {
 func (m *Manager) clientSession(s *Session, notAfter int64) clientSession {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	c := clientSession{session: s, once: s.f.Version == tls.VersionTLS13, born: s.born() / int64(time.Second)}
+	c := clientSession{session: s, once: s.f.Version == tls.VersionTLS13, timed: s.timed}
+	c.line = clientLine{s.born() / int64(time.Second), m.sequence.number(s.rec.Sequence)}
 	life := min(clientLifetime(&s.f), m.clients.timeout)
-	c.expires = min(addSeconds(s.f.Time, life), addSeconds(c.born, m.clients.maxAge), notAfter)
+	c.expires = min(addSeconds(s.f.Time, life), addSeconds(c.line.born, m.clients.maxAge), notAfter)
+	c.life = c.expires - s.f.Time
 	return c
 }
 
@@ -150,7 +152,7 @@ func (p *clientPeer) keep(c clientSession) {
 func (p *clientPeer) remember(c *clientSession) {
 	p.m.clients.put(p.key(c.once, p.scope.generation()), c)
 	if p.m.closed.Load() { // nobody else would let go of what came after Close
-		p.m.clients.close()
+		p.m.clients.clear()
 	}
 }
 
@@ -186,11 +188,32 @@ func (p *clientPeer) forget(store ClientStore, name string, s *Session) {
 	}))
 }
 
+// refuse drops a session that a connection is not to offer, for a reason.
+func (p *clientPeer) refuse(c clientSession, why Reason) {
+	p.drop(c)
+	if why == Revoked { // what comes next does not descend from it
+		p.restart(c.once)
+	}
+}
+
+// beginFull notes that a connection that nobody watches begins with nothing to
+// offer. What was revoked by now is not what it leads to.
+func (p *clientPeer) beginFull() {
+	if p.m.revocations.active.Load() {
+		p.restart(true)
+		p.restart(false)
+	}
+}
+
+func (p *clientPeer) restart(once bool) {
+	p.m.clients.restart(p.key(once, p.scope.generation()), p.m.sequence.next(), p.m.revocations.watermarkTime())
+}
+
 // offerable returns c as crypto/tls takes it, and sees to it that c has its
 // session too, held.
 func (p *clientPeer) offerable(c *clientSession) (cs *tls.ClientSessionState, err error) {
 	if c.session == nil {
-		c.session, _, err = p.unwatched(c.state, c.once)
+		c.session, _, err = p.unwatched(c)
 	} else if c.state == nil {
 		c.state, err = p.m.clientState(c.session)
 	}
@@ -212,11 +235,13 @@ func (p *clientPeer) received(cs *tls.ClientSessionState, c *clientSession) erro
 	if err != nil {
 		return err
 	}
-	c.once, c.born = times.Version == tls.VersionTLS13, int64(times.CreatedAt)
-	c.expires = addSeconds(c.born, p.m.clients.timeout)
+	c.once, c.timed = times.Version == tls.VersionTLS13, p.m.uptime()
+	c.line = clientLine{int64(times.CreatedAt), p.m.sequence.next()}
+	c.expires = addSeconds(c.line.born, p.m.clients.timeout)
 	if times.UseBy != 0 {
 		c.expires = min(c.expires, int64(times.UseBy))
 	}
+	c.life = c.expires - c.line.born
 	return nil
 }
 
@@ -227,17 +252,16 @@ func (p *clientPeer) failed() {
 	session.release()
 }
 
-// unwatched makes a Session of what the server sent on a connection that nobody
-// watched, and returns until when the server's certificate is good. It comes with
-// a reference.
-func (p *clientPeer) unwatched(cs *tls.ClientSessionState, once bool) (s *Session, until int64, err error) {
-	ticket, ss, err := cs.ResumptionState()
+// unwatched makes a Session of c, which the server sent on a connection that
+// nobody watched, and returns until when the server's certificate is good. It
+// comes with a reference.
+func (p *clientPeer) unwatched(c *clientSession) (s *Session, until int64, err error) {
+	ticket, ss, err := c.state.ResumptionState()
 	if err != nil {
 		return nil, until, err
 	}
-	o := &origin{contextID: p.m.config.ContextID, ticket: ticket, hostname: hostOfKey(p.name)}
-	p.m.newLine(o)
-	o.firstAuth = p.m.clients.began(p.key(once, p.scope.generation()), p.m.now().Unix()) * int64(time.Second)
+	o := &origin{contextID: p.m.config.ContextID, ticket: ticket, hostname: hostOfKey(p.name), line: p.m.newLine(), timed: c.timed}
+	o.firstAuth, o.sequence = c.line.born*int64(time.Second), p.m.sequence.mark(c.line.number)
 	if s, err = p.m.fromTLS(ss, &tls.ConnectionState{}, o); err != nil {
 		return nil, until, err
 	}

@@ -431,7 +431,8 @@ func TestClientStoreShared(t *testing.T) {
 				want   bool
 			}{
 				{"at once", reprise.Config{}, 0, true},
-				{"the time went back", reprise.Config{}, -time.Hour, true},
+				{"the time went back", reprise.Config{}, -4 * time.Minute, true},
+				{"the time went back too far", reprise.Config{}, -6 * time.Minute, false},
 				{"within its timeout", reprise.Config{Timeout: 30 * time.Minute}, 29 * time.Minute, true},
 				{"after its timeout", reprise.Config{Timeout: 30 * time.Minute}, 31 * time.Minute, false},
 				{"after its age", reprise.Config{MaxAge: 30 * time.Minute}, 31 * time.Minute, false},

@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+// uptime returns for how long the Manager has existed, by the monotonic clock:
+// whatever becomes of the wall clock, it goes on. It begins at one, so that zero
+// stands for no time at all.
+func (m *Manager) uptime() time.Duration { return time.Since(m.started) + 1 }
+
 // clock tells the second that it is. To read the system's clock takes longer
 // than all else that a client does to find a session, so that one reading
 // serves for a little while. The application's clock is always read.

@@ -28,6 +28,7 @@ const (
 	DefaultCacheBytes       = 32 << 20         // of a cache
 	DefaultHandshakeTimeout = 10 * time.Second // of servers at the listener level
 	DefaultMaxHandshakes    = 4096
+	DefaultClockSkew        = 5 * time.Minute
 )
 
 // maxLifetime is what RFC 8446, section 4.6.1 allows and crypto/tls enforces.
@@ -64,6 +65,16 @@ type Config struct {
 	// through any number of renewals: 0 means DefaultMaxAge, a negative
 	// duration no limit but Timeout.
 	MaxAge time.Duration
+
+	// ClockSkew is how far ahead of this process's clock the clocks of others
+	// that share sessions with it may be: 0 means DefaultClockSkew, and it
+	// cannot be negative. A session whose Time or first authentication is
+	// further ahead neither resumes nor is offered (FromFuture), and a
+	// revocation of sessions up to now reaches ClockSkew further for sessions
+	// that were made elsewhere. A session that this process keeps is not
+	// measured by it: it ages by the monotonic clock, so that it resumes no
+	// longer than it may if the wall clock is set back.
+	ClockSkew time.Duration
 
 	// ContextID is the session id context, at most 32 bytes: a server resumes a
 	// session only where it is the same. Give each service that shares keys or a
@@ -283,6 +294,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: an entry of Config.AcceptContextIDs, at most %d bytes", ErrTooLong, MaxSessionIDContextLength)
 	case c.CacheMode&^(cacheSides|cacheFlags) != 0:
 		return fmt.Errorf("reprise: Config.CacheMode: %v is none", c.CacheMode)
+	case c.ClockSkew < 0:
+		return fmt.Errorf("reprise: Config.ClockSkew: %v is negative", c.ClockSkew)
 	case c.FlushEvery < 0:
 		return fmt.Errorf("reprise: Config.FlushEvery: %d is negative", c.FlushEvery)
 	case c.SingleUse && !c.NoTickets:
@@ -343,6 +356,9 @@ func (c *Config) populate() {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
+	}
+	if c.ClockSkew == 0 {
+		c.ClockSkew = DefaultClockSkew
 	}
 	switch {
 	case c.MaxAge == 0:

@@ -28,6 +28,7 @@ func TestConfigRefused(t *testing.T) {
 		"ContextID":    {ContextID: make([]byte, 33)},
 		"Peers":        {Peers: -1},
 		"StoreTimeout": {StoreTimeout: -1},
+		"ClockSkew":    {ClockSkew: -1},
 	} {
 		if _, err := reprise.New(c); err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("%s: %v, want an error that names it", field, err)

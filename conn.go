@@ -166,6 +166,7 @@ func (c *Conn) handOver(l *link) {
 	l.client.mu.Lock()
 	defer l.client.mu.Unlock()
 	l.client.offer, l.client.manual = c.offer, c.manual
+	l.client.line = c.m.newLine()
 	c.offer, c.set = nil, false
 	l.client.prepare()
 }

@@ -159,10 +159,11 @@ func (s *Session) appendFields(dst []byte, f *asn1sess.Session, rec *appdata.Rec
 	return dst, nil
 }
 
-// A session in the cache is its DER behind one byte of what DER does not say.
+// A session in the cache is its DER behind what DER does not say.
 //
 //	struct {
 //	    uint8 flags;
+//	    uint64 timed;    /* nanoseconds of the Manager's uptime: when the time in DER was set; 0 if unknown */
 //	    select (flags.bare) {
 //	        case 0: Empty;
 //	        case 1: uint16 version; uint16 cipher_suite;  /* DER holds stand-ins: it has no form for these values */
@@ -178,7 +179,10 @@ const (
 	packedKnown       = 1<<iota - 1
 )
 
-const bareLen = 4
+const (
+	packedHeaderLen = 1 + 8
+	bareLen         = 4
+)
 
 // pack appends the form at rest.
 func (s *Session) pack(dst []byte) ([]byte, error) {
@@ -192,13 +196,13 @@ func (s *Session) appendPacked(dst []byte) ([]byte, error) {
 	flags := flag(packedNotResumable, s.notResumable.Load()) | flag(packedImported, s.imported) |
 		flag(packedZeroTime, s.f.Time == 0) | flag(packedZeroTimeout, s.f.Timeout == 0)
 	f, rec := s.whole()
+	header := len(dst)
+	dst = binary.BigEndian.AppendUint64(append(dst, flags), uint64(s.timed))
 	if f.Cipher == 0 || f.Version>>8 != tls.VersionTLS13>>8 {
-		dst = append(dst, flags|packedBare)
+		dst[header] |= packedBare
 		dst = binary.BigEndian.AppendUint16(dst, f.Version)
 		dst = binary.BigEndian.AppendUint16(dst, f.Cipher)
 		f.Version, f.Cipher = tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-	} else {
-		dst = append(dst, flags)
 	}
 	return s.appendFields(dst, &f, &rec)
 }
@@ -215,10 +219,10 @@ var errUndecodable = errors.New("reprise: stored session is not well formed")
 
 // unpack makes a session of its form at rest, with one reference of the kind.
 func unpack(packed []byte, kind uint64) (*Session, error) {
-	if len(packed) == 0 || packed[0]&^packedKnown != 0 {
+	if len(packed) < packedHeaderLen || packed[0]&^packedKnown != 0 {
 		return nil, errUndecodable
 	}
-	flags, der := packed[0], packed[1:]
+	flags, der := packed[0], packed[packedHeaderLen:]
 	var version, suite uint16
 	if flags&packedBare != 0 {
 		if len(der) < bareLen {
@@ -242,5 +246,6 @@ func unpack(packed []byte, kind uint64) (*Session, error) {
 	}
 	s.notResumable.Store(flags&packedNotResumable != 0)
 	s.imported = flags&packedImported != 0
+	s.timed = time.Duration(binary.BigEndian.Uint64(packed[1:]))
 	return s.start(kind), nil
 }

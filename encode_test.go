@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestRoundTrip(t *testing.T) {
 	s.SetHostname("a.test")
 	s.SetTicketAppData([]byte("mine"))
 	s.change()
-	s.rec.FirstAuth, s.rec.Lineage = 77, bytes.Repeat([]byte{3}, 16)
+	s.rec.FirstAuth, s.rec.Lineage, s.rec.Sequence = 77, bytes.Repeat([]byte{3}, 16), bytes.Repeat([]byte{4}, 16)
 	der, err := s.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +156,7 @@ func TestPack(t *testing.T) {
 		s.secrets.user = rapid.SampledFrom([][]byte{nil, {1, 2}}).Draw(t, "user")
 		s.imported = rapid.Bool().Draw(t, "imported")
 		s.notResumable.Store(rapid.Bool().Draw(t, "not resumable"))
+		s.timed = rapid.SampledFrom([]time.Duration{0, 1, math.MaxInt64}).Draw(t, "timed")
 		s.f.IDContext = []byte{}
 		packed, err := s.pack([]byte("before"))
 		if err != nil {
@@ -164,7 +166,7 @@ func TestPack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if contentOf(got) != contentOf(s) || got.imported != s.imported || got.notResumable.Load() != s.notResumable.Load() {
+		if contentOf(got) != contentOf(s) || got.imported != s.imported || got.notResumable.Load() != s.notResumable.Load() || got.timed != s.timed {
 			t.Fatalf("came back as\n%s\nwant\n%s", contentOf(got), contentOf(s))
 		}
 		if caller, library := got.refs.held(); caller != 1 || library != 0 {
@@ -188,7 +190,8 @@ func TestUnpackRefuses(t *testing.T) {
 		"cut short":        packed[:len(packed)-1],
 		"something behind": append(bytes.Clone(packed), 0),
 		"no DER":           {0},
-		"half a version":   bare[:3],
+		"half a version":   bare[:packedHeaderLen+3],
+		"half a header":    packed[:packedHeaderLen-1],
 	} {
 		if s, err := unpack(b, callerRef); !errors.Is(err, errUndecodable) {
 			t.Errorf("%s: %v, %v", name, s, err)

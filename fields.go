@@ -70,7 +70,7 @@ func (s *Session) Time() time.Time {
 // cached session moves to its new place in the order of expiry.
 //
 // It is SSL_SESSION_set_time_ex.
-func (s *Session) SetTime(t time.Time) { s.set(func() { s.f.Time = t.Unix() }) }
+func (s *Session) SetTime(t time.Time) { s.set(func() { s.f.Time, s.timed = t.Unix(), s.clocked() }) }
 
 // Timeout returns how long after Time the session may be resumed. Sessions
 // decoded with a timeout that a Duration cannot hold (292 years) give the

@@ -3,6 +3,7 @@ package reprise
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"runtime"
@@ -66,6 +67,30 @@ func TestLabelsWithoutRandom(t *testing.T) {
 	l.rand = rand.Reader
 	if _, label := l.of(1, keep); label == nil {
 		t.Error("no label")
+	}
+}
+
+// TestPolicyUnnamed: a policy that needs a label, and gets none for want of
+// random bytes, matches no session, not even one of its own. Others do.
+func TestPolicyUnnamed(t *testing.T) {
+	p := newPolicies(&Config{Rand: iotest.ErrReader(errors.New("dry"))})
+	config := &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	if name := p.of(config); !p.of(config).is(name) {
+		t.Error("a policy without labels is not itself")
+	}
+	limited := x509.NewCertPool()
+	limited.AddCertWithConstraint(testpki.New(t, "one").Cert, func([]*x509.Certificate) error { return nil })
+	for what, change := range map[string]func(*tls.Config){
+		"a function": func(c *tls.Config) {
+			c.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { return nil }
+		},
+		"a pool with constraint": func(c *tls.Config) { c.ClientCAs = limited },
+	} {
+		c := config.Clone()
+		change(c)
+		if name := p.of(c); p.of(c).is(name) {
+			t.Errorf("%s: matches itself", what)
+		}
 	}
 }
 

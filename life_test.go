@@ -610,7 +610,7 @@ func TestDupDecided(t *testing.T) {
 	decided := map[string]string{
 		"refs": "the copy has one of its own", "owner": "the copy has no Manager", "inCache": "nor a cache",
 		"mu": "a lock", "secrets": "its own", "track": "its own",
-		"notResumable": "copied", "values": "copied", "certs": "shared, never written", "imported": "copied",
+		"notResumable": "copied", "values": "copied", "certs": "shared, never written", "imported": "copied", "timed": "goes by the Manager's clock",
 		"edits": "belongs to the cache", "content": "shared until one of them is changed", "shared": "said of both", "byHandle": "belongs to the cache",
 	}
 	typ := reflect.TypeFor[reprise.Session]()

@@ -39,12 +39,14 @@ type Manager struct {
 	moves       [64]sync.Mutex // by key: a session moves between probation and cache
 	warnings    warnings
 	ring        *ticket.KeyRing // what New made, nil if Config.Tickets was given
-	clock       clock           // of clients
-	storeUp     atomic.Int64    // the second from which the ClientStore is asked
+	started     time.Time
+	clock       clock        // of clients
+	storeUp     atomic.Int64 // the second from which the ClientStore is asked
 	handles     *handles
 	layout      layout
 	cache       *sessionCache
 	probation   *probation
+	sequence    *sequence
 	revocations *revocations
 	stats       counters
 	closed      atomic.Bool
@@ -59,13 +61,17 @@ func New(config Config) (*Manager, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	clientTimeout, time := cmp.Or(config.Timeout, DefaultClientTimeout), config.Time
+	clientTimeout, clock := cmp.Or(config.Timeout, DefaultClientTimeout), config.Time
 	config.populate()
 	m := &Manager{
-		config: config, layout: knownLayout{}, inForce: gotls.NewConfigReader(), ownTime: time != nil,
-		gate: newGate(config.MaxHandshakes), probation: newProbation(), revocations: newRevocations(), idsOff: &sessionIDsOff,
+		config: config, layout: knownLayout{}, inForce: gotls.NewConfigReader(), ownTime: clock != nil,
+		gate: newGate(config.MaxHandshakes), probation: newProbation(), started: time.Now(), idsOff: &sessionIDsOff,
 	}
 	var err error
+	if m.sequence, err = newSequence(config.Rand); err != nil {
+		return nil, fmt.Errorf("reprise: id of a Manager: %w", err)
+	}
+	m.revocations = newRevocations(m.sequence, &config)
 	if config.Tickets == nil {
 		if m.ring, err = ticket.GenerateRing(ticket.RingConfig{Lifetime: config.Timeout, Time: config.Time}); err != nil {
 			return nil, fmt.Errorf("reprise: ring of ticket keys: %w", err)
@@ -73,7 +79,7 @@ func New(config Config) (*Manager, error) {
 		m.config.Tickets = m.ring
 	}
 	m.policies, m.scopes = newPolicies(&config), newScopes(&config)
-	m.clients, m.clock.now = newClientCache(&config, clientTimeout), time
+	m.clients, m.clock.now = newClientCache(&config, clientTimeout), clock
 	if m.handles, err = newHandles(&config); err != nil {
 		return nil, err
 	}
@@ -94,7 +100,7 @@ func (m *Manager) Close() error {
 	}
 	m.probation.close()
 	m.cache.flush(0, true, CauseClosed)
-	m.clients.close()
+	m.clients.clear()
 	m.handles.wipe()
 	if m.ring != nil {
 		m.ring.Close()
@@ -124,7 +130,7 @@ func (m *Manager) Add(s *Session) (added bool, err error) {
 	}
 	added, gone, err := m.cache.insert(s)
 	if err != nil && free {
-		s.owner.CompareAndSwap(m, nil)
+		s.disown(m)
 	}
 	m.cache.tell(gone)
 	return added, err
@@ -160,9 +166,11 @@ func (m *Manager) Remove(s *Session) bool {
 
 // revokeTicket revokes a session of a server's that is in a ticket.
 func (m *Manager) revokeTicket(s *Session) {
-	if r, ok := bySecret(s); ok && !s.byHandle && !s.HasTicket() {
+	if s.byHandle || s.HasTicket() {
+		return
+	}
+	if m.Revoke(bySecret(s)) == nil {
 		s.notResumable.Store(true)
-		m.Revoke(r)
 	}
 }
 
@@ -196,12 +204,16 @@ func (m *Manager) Has(version uint16, id []byte) bool {
 // It is SSL_CTX_flush_sessions_ex.
 func (m *Manager) Flush(t time.Time) int { return m.cache.flush(t.Unix(), false, CauseExpired) }
 
-// FlushAll removes every session and returns how many. Tickets that were
-// issued before do not resume any more either.
+// FlushAll removes every session from the cache and returns how many. All other
+// sessions up to now are revoked, as by Revoke: those in tickets, those of
+// handshakes that are under way, and those of clients. What clients keep in
+// memory is dropped; what is in Config.ClientStore stays there until a client of
+// this Manager would take it.
 //
 // It is SSL_CTX_flush_sessions with time 0.
 func (m *Manager) FlushAll() int {
-	m.Revoke(AuthenticatedBefore(m.now()))
+	m.revocations.add(Revocation{kind: revokedAll}, m.now(), m.uptime())
+	m.clients.clear()
 	m.probation.flush()
 	return m.cache.flush(0, true, CauseFlushed)
 }

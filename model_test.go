@@ -1367,7 +1367,11 @@ func (st *cacheStress) handshakes(version uint16, transports [][2]net.Conn) erro
 		}
 		session.Free()
 		session = nil
-		if err := exchange(client, server); err != nil {
+		err := exchange(client, server)
+		if errors.Is(err, reprise.ErrRevoked) {
+			continue // FlushAll, while the handshake was under way
+		}
+		if err != nil {
 			return err
 		}
 		session = client.AcquireSession()

@@ -41,6 +41,9 @@ const (
 	// ClientAuth, other CAs, or another VerifyPeerCertificate, such as that of another process
 	// (see Config.PolicyName).
 	OtherPolicy
+	// FromFuture: the session, or the full handshake that it descends from, is further ahead of
+	// the clock than Config.ClockSkew.
+	FromFuture
 	// Expired: the session's timeout has passed.
 	Expired
 	// TooOld: the full handshake that the session descends from is longer ago than Config.MaxAge.
@@ -77,6 +80,7 @@ var reasonNames = [reasonCount]string{
 	OtherContext:    "other context",
 	OtherName:       "other name",
 	OtherPolicy:     "other client-certificate policy",
+	FromFuture:      "from the future",
 	Expired:         "expired",
 	TooOld:          "too old",
 	Revoked:         "revoked",

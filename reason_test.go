@@ -324,6 +324,28 @@ var reasonRows = []reasonRow{
 		s.fleet(nil, func(*reprise.Config) {})
 	}},
 
+	{reprise.FromFuture, "ticket", serverSide, versions, func(s *scene) {
+		s.between = func(*reprise.Manager) { s.clock.forward(-6 * time.Minute) }
+	}},
+	{reprise.FromFuture, "first authentication", serverSide, tls13, func(s *scene) {
+		s.between = func(*reprise.Manager) { s.clock.forward(-6 * time.Minute) }
+		s.server.Tickets = editor{ticket.NewAEAD(), func(f *asn1sess.Session) { f.Time -= 3600 }}
+	}},
+	{reprise.FromFuture, "imported", clientSide, versions, func(s *scene) {
+		s.between = func(*reprise.Manager) { s.clock.forward(-6 * time.Minute) }
+		s.edit = func(*asn1sess.Session) {}
+	}},
+	{reprise.FromFuture, "Config.ClockSkew", serverSide, versions, func(s *scene) {
+		s.server.ClockSkew = time.Minute
+		s.between = func(*reprise.Manager) { s.clock.forward(-62 * time.Second) }
+	}},
+	{reprise.Resumed, "clock set back within Config.ClockSkew", serverSide, versions, func(s *scene) {
+		s.between = func(*reprise.Manager) { s.clock.forward(-4 * time.Minute) }
+	}},
+	{reprise.Resumed, "clock set back, handle", serverSide, versions, func(s *scene) {
+		s.server.NoTickets = true
+		s.between = func(*reprise.Manager) { s.clock.forward(-30 * time.Minute) }
+	}},
 	{reprise.Expired, "ticket", serverSide, versions, expired},
 	{reprise.Expired, "handle", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true
@@ -346,7 +368,14 @@ var reasonRows = []reasonRow{
 	}},
 	{reprise.Revoked, "server name, handle", serverSide, versions, func(s *scene) {
 		s.server.NoTickets = true
-		s.between = func(sm *reprise.Manager) { sm.Revoke(reprise.ByServerName("A.test.")) }
+		s.between = func(sm *reprise.Manager) { mustRevoke(s.t, sm, reprise.ByServerName("A.test.")) }
+	}},
+	{reprise.Revoked, "by the client's Manager", clientSide, versions, func(s *scene) {
+		s.late = func(cm *reprise.Manager, session *reprise.Session) {
+			if err := cm.Revoke(reprise.ByLineage(session)); err != nil {
+				s.t.Error(err)
+			}
+		}
 	}},
 	{reprise.Refused, "ignore", serverSide, versions, func(s *scene) {
 		s.server.OnOpen = func(*reprise.Session) reprise.TicketDecision { return reprise.TicketIgnore }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/reprise-tls/reprise/internal/cache"
 	"github.com/reprise-tls/reprise/internal/fair"
@@ -32,7 +33,7 @@ type serverHandshake struct {
 	config *tls.Config // of this connection; the application may change it before it is used
 	hooks  sessionHooks
 	hello  helloFacts
-	line   origin          // where the line of a full handshake's session begins
+	line   line            // of a full handshake's session
 	over   context.Context // done when the handshake is; nil if nobody tells
 
 	mu        sync.Mutex
@@ -59,8 +60,9 @@ type found struct {
 	ok     bool // there is one
 	origin source
 	key    cache.Key
-	peer   bool   // it has a client's certificate
-	line   origin // what the next session takes over
+	peer   bool          // it has a client's certificate
+	passed origin        // what the next session takes over
+	timed  time.Duration // when its Time was set, by the Manager's uptime
 }
 
 // source is where a session was found.
@@ -107,8 +109,7 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own 
 		m.stats.accept.Add(1)
 	}
 	st.begun, st.config, st.hooks, st.over = true, c, own.hooks, hello.Context()
-	st.line = origin{}
-	m.newLine(&st.line)
+	st.line = m.newLine()
 	st.hello = helloFacts{
 		suites: hello.CipherSuites,
 		psk:    hasExtension(hello, extensionPreSharedKey),

@@ -92,6 +92,9 @@ type Session struct {
 	byHandle bool
 	// imported: decoded from bytes that nobody vouches for; its peer is verified anew before use.
 	imported bool
+	// timed is when the session's Time was set, by its Manager's uptime, 0 if that is unknown: what
+	// a Manager keeps ages by the monotonic clock as well.
+	timed time.Duration
 }
 
 // content is what a session says, but for its secrets. Nobody writes into its
@@ -114,8 +117,11 @@ type secrets struct {
 	user   []byte // the application's data may be secret too
 	wiped  bool
 
-	shard *shard    // where the session is cached, if it was
-	key   cache.Key // and under which key
+	// shard is where the session is cached, if it was, and key is under which
+	// key. The shard is held weakly: a cleanup's argument is always alive, and the
+	// shard leads to sessions and to their Manager.
+	shard weak.Pointer[shard]
+	key   cache.Key
 }
 
 // keeper keeps a session's secrets. A cleanup on it wipes them, once it was
@@ -143,8 +149,8 @@ var wipedKeeper = &keeper{secrets: &secrets{wiped: true}}
 // lost runs when a session was collected without having been freed by everybody.
 func (s *secrets) lost() {
 	s.wipe()
-	if s.shard != nil {
-		s.shard.forget(s.key)
+	if shard := s.shard.Value(); shard != nil {
+		shard.forget(s.key)
 	}
 }
 
@@ -302,6 +308,22 @@ func (s *Session) own(m *Manager) bool {
 	return s.owner.CompareAndSwap(nil, m) || s.owner.Load() == m
 }
 
+// disown makes s free again.
+func (s *Session) disown(m *Manager) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner.CompareAndSwap(m, nil)
+	s.timed = 0
+}
+
+// clocked returns what timed is if the session's Time is set now.
+func (s *Session) clocked() time.Duration {
+	if m := s.owner.Load(); m != nil {
+		return m.uptime()
+	}
+	return 0
+}
+
 // SetValue attaches v under key, replacing what was there; a nil v detaches.
 // Values stay as long as the session is cached or held by anyone, travel to
 // copies made by Dup by pointer, and are never encoded. key must be
@@ -343,6 +365,14 @@ func (s *Session) Resumable() bool {
 	return !s.notResumable.Load() && !s.secrets.wiped && (len(s.f.ID) > 0 || len(s.f.Ticket) > 0)
 }
 
+// whenTimed returns when the session's Time was set, by its Manager's uptime, 0 if
+// that is unknown.
+func (s *Session) whenTimed() time.Duration {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.timed
+}
+
 // edited returns how often s was changed.
 func (s *Session) edited() uint64 {
 	s.mu.RLock()
@@ -359,7 +389,7 @@ func (s *Session) changed() {
 
 func cloneRecord(r *appdata.Record) appdata.Record {
 	d := *r
-	d.Lineage, d.Policy = slices.Clone(r.Lineage), slices.Clone(r.Policy)
+	d.Lineage, d.Policy, d.Sequence = slices.Clone(r.Lineage), slices.Clone(r.Policy), slices.Clone(r.Sequence)
 	d.State, d.User, d.OCSP = slices.Clone(r.State), slices.Clone(r.User), slices.Clone(r.OCSP)
 	d.Chain, d.SCTs, d.Extra = cloneList(r.Chain), cloneList(r.SCTs), cloneList(r.Extra)
 	d.Verified = cloneChains(r.Verified)

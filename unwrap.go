@@ -65,9 +65,9 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 	}
 	st.candidate.release() // of an identity before this one, which crypto/tls passed over
 	st.candidate, st.renew, st.offered = s, o.renew, slices.Clone(identity)
-	st.found = found{ok: true, origin: o.origin, peer: s.hasPeer()}
+	st.found = found{ok: true, origin: o.origin, peer: s.hasPeer(), timed: s.whenTimed()}
 	st.found.key, _ = s.cacheKey()
-	s.passOn(&st.found.line)
+	st.m.passOn(s, &st.found.passed)
 	if !st.watched && st.over != nil {
 		context.AfterFunc(st.over, st.fail) // if the handshake fails nobody else lets go of s
 	}
@@ -283,10 +283,10 @@ func (st *serverHandshake) verifyImported(s *Session) {
 // check reports why s may not resume on this connection, or Resumed. The order
 // is that of the reasons.
 func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
-	now := st.m.now().Unix()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f, rec := &s.f, s.rec
+	late := st.m.inTime(s, min(f.Timeout, int64(maxLifetime/time.Second)))
 	switch {
 	case s.notResumable.Load(), st.m.config.SingleUse && !st.watched:
 		return NotResumable
@@ -298,11 +298,11 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 		return OtherName
 	case !st.underPolicy(f, rec):
 		return OtherPolicy
-	case now > addSeconds(f.Time, min(f.Timeout, int64(maxLifetime/time.Second))):
+	case late == Expired:
 		st.m.stats.timeouts.Add(1)
 		return Expired
-	case st.m.now().UnixNano() > addSeconds(s.born(), int64(st.m.config.MaxAge)):
-		return TooOld
+	case late != Resumed:
+		return late
 	case st.m.revocations.revoked(s):
 		return Revoked
 	case !st.suiteFits(f.Cipher, cs):

@@ -52,12 +52,13 @@ func (st *serverHandshake) openUser(identity []byte, cs *tls.ConnectionState) (o
 	}
 	s, err := st.m.fromTLS(state, cs, &origin{
 		hostname: string(meta.f.Hostname), alpn: string(meta.f.ALPN), contextID: meta.f.IDContext,
-		policy: meta.rec.Policy, firstAuth: meta.rec.FirstAuth, lineage: meta.rec.Lineage, user: meta.rec.User,
+		policy: meta.rec.Policy, user: meta.rec.User,
+		line: line{firstAuth: meta.rec.FirstAuth, lineage: meta.rec.Lineage, sequence: meta.rec.Sequence},
 	})
 	if err != nil {
 		return opened{}, Undecodable
 	}
-	s.f.ID, s.f.Timeout = meta.f.ID, meta.f.Timeout
+	s.f.ID, s.f.Timeout, s.timed = meta.f.ID, meta.f.Timeout, 0
 	s.rec.Extra = withoutStamp(s.rec.Extra)
 	return opened{session: s.start(libraryRef), renew: true}, Resumed
 }

@@ -146,9 +146,12 @@ func (st *serverHandshake) sealAny(s *Session, cs *tls.ConnectionState, state *t
 // next is what the next session carries besides tls.SessionState: what must
 // survive a resumption is taken over from the session that was resumed.
 func (st *serverHandshake) next(cs *tls.ConnectionState) *origin {
-	o := st.line
+	o := origin{line: st.line}
 	if cs.DidResume && st.found.ok {
-		o = st.found.line
+		o = st.found.passed
+		if cs.Version < tls.VersionTLS13 { // crypto/tls keeps the time, too
+			o.timed = st.found.timed
+		}
 	}
 	o.hostname, o.alpn, o.curve = st.hello.name, cs.NegotiatedProtocol, cs.CurveID
 	o.contextID, o.verified = st.m.config.ContextID, len(cs.VerifiedChains) > 0
@@ -158,19 +161,10 @@ func (st *serverHandshake) next(cs *tls.ConnectionState) *origin {
 	return &o
 }
 
-// newLine starts a line of sessions: one full handshake and its resumptions.
-func (m *Manager) newLine(o *origin) {
-	o.firstAuth = m.now().UnixNano()
-	o.lineage = make([]byte, 16)
-	if _, err := io.ReadFull(m.config.Rand, o.lineage); err != nil {
-		o.lineage = nil
-	}
-}
-
 // passOn gives o what survives a resumption of s.
-func (s *Session) passOn(o *origin) {
+func (m *Manager) passOn(s *Session, o *origin) {
+	o.line = m.lineOf(s)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o.lineage, o.user = slices.Clone(s.rec.Lineage), slices.Clone(s.secrets.user)
-	o.firstAuth = s.born()
+	o.user = slices.Clone(s.secrets.user)
 }

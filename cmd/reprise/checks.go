@@ -131,7 +131,10 @@ func (o *offer) version() (status, string) {
 }
 
 func (o *offer) time() (status, string) {
-	if made := o.s.Time(); made.Unix() > o.now.Unix() {
+	switch made := o.s.Time(); {
+	case made.Sub(o.now) > reprise.DefaultClockSkew, o.s.FirstAuthentication().Sub(o.now) > reprise.DefaultClockSkew:
+		return no("made %s: a clock is wrong by more than %v", moment(made, o.now), reprise.DefaultClockSkew)
+	case made.Unix() > o.now.Unix():
 		return unknown("made %s: a clock is wrong", moment(made, o.now))
 	}
 	last, why, ends := lastSecond(o.s)

@@ -39,6 +39,7 @@ import (
 //	 8 extra           opaque entry<0..2^24-1> ...  /* tls.SessionState.Extra of other layers */
 //	 9 state           opaque                       /* a tls.SessionState whose layout we do not know */
 //	10 user            opaque                       /* the application's own ticket application data */
+//	11 sequence        opaque manager[8]; uint64 number  /* where the line of sessions began, in the order of one Manager */
 //
 // A change of any of this is a new revision; a reader accepts the revisions it
 // knows, exactly, and treats the rest as foreign.
@@ -53,16 +54,18 @@ type Record struct {
 	Extra     [][]byte
 	State     []byte
 	User      []byte
+	Sequence  []byte // 16 bytes: a Manager's id, then the number at which the line of sessions began there
 }
 
 const (
-	revision   = 1
-	magic      = "reprise"
-	headerLen  = 1 + len(magic)
-	lineageLen = 16
-	maxPolicy  = 64
-	maxCerts   = 1 << 10
-	maxChain   = 255
+	revision    = 1
+	magic       = "reprise"
+	headerLen   = 1 + len(magic)
+	lineageLen  = 16
+	sequenceLen = 16
+	maxPolicy   = 64
+	maxCerts    = 1 << 10
+	maxChain    = 255
 )
 
 const (
@@ -76,6 +79,7 @@ const (
 	tagExtra
 	tagState
 	tagUser
+	tagSequence
 )
 
 // ErrMalformed reports application data that claims to be ours and is not well formed.
@@ -110,12 +114,14 @@ func (r *Record) Append(dst []byte) ([]byte, error) {
 	dst = list(dst, tagExtra, r.Extra)
 	dst = opaque(dst, tagState, r.State)
 	dst = opaque(dst, tagUser, r.User)
+	dst = opaque(dst, tagSequence, r.Sequence)
 	return dst, nil
 }
 
 func (r *Record) onlyUser() bool {
 	return r.FirstAuth == 0 && len(r.Lineage) == 0 && len(r.Policy) == 0 && len(r.Chain) == 0 &&
-		len(r.Verified) == 0 && len(r.OCSP) == 0 && len(r.SCTs) == 0 && len(r.Extra) == 0 && len(r.State) == 0
+		len(r.Verified) == 0 && len(r.OCSP) == 0 && len(r.SCTs) == 0 && len(r.Extra) == 0 && len(r.State) == 0 &&
+		len(r.Sequence) == 0
 }
 
 func (r *Record) appendChains(dst []byte) ([]byte, error) {
@@ -267,6 +273,9 @@ func (r *Record) parseSection(tag byte, body []byte, table *[][]byte) (ok bool) 
 		r.State = body
 	case tagUser:
 		r.User = body
+	case tagSequence:
+		r.Sequence = body
+		return len(body) == sequenceLen
 	default:
 		return false
 	}

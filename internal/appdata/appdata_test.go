@@ -25,6 +25,7 @@ func full() Record {
 		Extra:     [][]byte{{}, []byte("extra")},
 		State:     []byte("state"),
 		User:      []byte("user"),
+		Sequence:  []byte("a managernumber!"),
 	}
 }
 
@@ -49,7 +50,8 @@ func TestLayout(t *testing.T) {
 		"\x07\x00\x00\x09\x00\x00\x03sct\x00\x00\x00" +
 		"\x08\x00\x00\x0b\x00\x00\x00\x00\x00\x05extra" +
 		"\x09\x00\x00\x05state" +
-		"\x0a\x00\x00\x04user"
+		"\x0a\x00\x00\x04user" +
+		"\x0b\x00\x00\x10a managernumber!"
 	if got := encode(t, full()); string(got) != want {
 		t.Errorf("encoded as\n%q\nwant\n%q", got, want)
 	}
@@ -87,7 +89,8 @@ func TestParseRefuses(t *testing.T) {
 	for name, body := range map[string]string{
 		"nothing in it":                    "",
 		"only user data":                   "\x0a\x00\x00\x01u",
-		"an unknown section":               "\x0b\x00\x00\x01u",
+		"an unknown section":               "\x0c\x00\x00\x01u",
+		"a short sequence":                 "\x0b\x00\x00\x0fa managernumber",
 		"section 0":                        "\x00\x00\x00\x01u",
 		"an empty section":                 "\x06\x00\x00\x00",
 		"half a section header":            "\x06\x00\x00",
@@ -151,7 +154,7 @@ func same(a, b Record) bool {
 				(*l)[i] = append([]byte{}, (*l)[i]...)
 			}
 		}
-		for _, f := range []*[]byte{&r.Lineage, &r.Policy, &r.OCSP, &r.State, &r.User} {
+		for _, f := range []*[]byte{&r.Lineage, &r.Policy, &r.OCSP, &r.State, &r.User, &r.Sequence} {
 			*f = append([]byte{}, *f...)
 		}
 	}
@@ -185,6 +188,7 @@ func TestProperty(t *testing.T) {
 			Extra:     list.Draw(t, "extra"),
 			State:     bytesOf(0, 4).Draw(t, "state"),
 			User:      user.Draw(t, "user"),
+			Sequence:  rapid.OneOf(bytesOf(16, 16), bytesOf(0, 0)).Draw(t, "sequence"),
 		}
 		b, err := r.Append(nil)
 		if err != nil {
