@@ -42,7 +42,10 @@ func constrained(ca *testpki.Authority) *x509.CertPool {
 	return p
 }
 
-// verifier returns a function value that is not any other one.
+// verifier returns a function value that is not any other one, though the code
+// is the same: inlined, it would not be.
+//
+//go:noinline
 func verifier(calls *int) func([][]byte, [][]*x509.Certificate) error {
 	return func([][]byte, [][]*x509.Certificate) error { *calls++; return nil }
 }
@@ -73,7 +76,6 @@ func TestPolicyAcrossProcesses(t *testing.T) {
 		from, to process
 		want     reprise.Reason
 	}{
-		{"no client certificates", process{}, process{}, reprise.Resumed},
 		{"no client certificates, other pools", process{pool: poolOf(ca)}, process{pool: poolOf(other)}, reprise.Resumed},
 		{"one content", process{pool: poolOf(ca), auth: require}, process{pool: poolOf(ca), auth: require}, reprise.Resumed},
 		{"one content in another order", process{pool: poolOf(ca, other), auth: require},
@@ -264,7 +266,7 @@ func TestPolicyUnread(t *testing.T) {
 // TestPolicyTenants: any number of tenants with a pool each resume, and nothing
 // is kept of their pools.
 func TestPolicyTenants(t *testing.T) {
-	const tenants = 300
+	const tenants = 260
 	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
 		p := newPlayers(t)
 		p.start(version, noTickets, nil)

@@ -153,3 +153,30 @@ func TestAttackClientRootsConstrained(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionNameAsWritten: a session whose name another program wrote in
+// capitals, or with a dot at the end, is offered to that server.
+func TestSessionNameAsWritten(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		r := newRig(t)
+		sm, cm := manager(t, reprise.Config{}), manager(t, reprise.Config{})
+		sc, cc := at(version, r.server), at(version, r.client)
+		for name, want := range map[string]reprise.Reason{
+			"A.Test": reprise.Resumed, "a.test.": reprise.Resumed, "a.te\u017ft": reprise.OtherName, "a.test.x": reprise.OtherName,
+		} {
+			session := r.session(sm, cm, sc, cc)
+			session.SetHostname(name)
+			nc, ns := pipe(t)
+			client, server := cm.Client(nc, cc), sm.Server(ns, sc)
+			if err := client.SetSession(session); err != nil {
+				t.Fatal(err)
+			}
+			talk(t, client, server)
+			if _, why := client.SessionReused(); why != want {
+				t.Errorf("%s, %q: %q, want %q", tls.VersionName(version), name, why, want)
+			}
+			session.Free()
+			client.Close()
+		}
+	}
+}

@@ -43,6 +43,7 @@ func TestChecks(t *testing.T) {
 		{"no name", both, func(o *offer) { o.config.ServerName = "" }, "server name", statusUnknown, "--server-name"},
 		{"no name", both, func(o *offer) { o.config.ServerName = "" }, "certificate", statusUnknown, "--server-name"},
 		{"name in capitals", both, func(o *offer) { o.config.ServerName = "A.Test." }, "server name", statusOK, "a.test"},
+		{"name with a Kelvin sign", both, func(o *offer) { o.s.SetHostname("k.test"); o.config.ServerName = "\u212a.test" }, "server name", statusNo, "made for k.test"},
 		{"other name", both, func(o *offer) { o.config.ServerName = "b.test" }, "server name", statusNo, "made for a.test, not for b.test"},
 		{"other name", both, func(o *offer) { o.config.ServerName = "b.test" }, "certificate", statusNo, "not b.test"},
 		{"session without name", both, func(o *offer) { o.s.SetHostname("") }, "server name", statusUnknown, "may refuse"},
