@@ -349,14 +349,6 @@ var levels = map[string]func(m *reprise.Manager, nc net.Conn, config *tls.Config
 	},
 }
 
-// oneConn is a listener with one connection.
-type oneConn struct {
-	net.Listener
-	c net.Conn
-}
-
-func (l oneConn) Accept() (net.Conn, error) { return l.c, nil }
-
 // replay sends flights as a client would, waiting for an answer before each
 // but the first, then ends, and returns how the server's handshake ended.
 func replay(t testing.TB, serve func(net.Conn) error, flights ...[]byte) error {
