@@ -30,8 +30,9 @@ const modulePath = "github.com/reprise-tls/reprise"
 // testHelpers are internal packages for tests of any package. Nothing but
 // tests and other helpers may import them.
 var testHelpers = map[string]string{
-	"internal/oracle":  "asks the installed OpenSSL for the answer that a test compares with",
-	"internal/testpki": "makes the certificates that tests need",
+	"internal/oracle":     "asks the installed OpenSSL for the answer that a test compares with",
+	"internal/testconfig": "shows which configuration crypto/tls goes on with",
+	"internal/testpki":    "makes the certificates that tests need",
 }
 
 // noTLS are packages that must not know the engine, wherever in their import
