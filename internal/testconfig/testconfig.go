@@ -7,6 +7,7 @@
 package testconfig
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -82,11 +83,12 @@ func harmless(t testing.TB, field reflect.StructField) reflect.Value {
 
 // Differences returns the names of the exported fields in which a and b differ.
 // Functions are equal if they are the same function value, pointers if they
-// point to the same, everything else if reflect.DeepEqual says so.
+// point to the same, everything else if reflect.DeepEqual says so. A
+// SessionTicketKey that crypto/tls drew by itself counts as none.
 func Differences(a, b *tls.Config) (names []string) {
 	for field := range exportedFields {
 		x, y := reflect.ValueOf(a).Elem().FieldByIndex(field.Index), reflect.ValueOf(b).Elem().FieldByIndex(field.Index)
-		if !equal(x, y) {
+		if !equal(x, y) && !(drawn(x) && drawn(y)) {
 			names = append(names, field.Name)
 		}
 	}
@@ -103,6 +105,13 @@ func equal(x, y reflect.Value) bool {
 		return x.Equal(y)
 	}
 	return reflect.DeepEqual(x.Interface(), y.Interface())
+}
+
+// drawn reports whether v is a SessionTicketKey that the application did not
+// set. crypto/tls draws one, with this mark, where it uses ticket keys of its own.
+func drawn(v reflect.Value) bool {
+	key, ok := v.Interface().([32]byte)
+	return ok && (key == [32]byte{} || bytes.HasPrefix(key[:], []byte("DEPRECATED")))
 }
 
 // SameFunc reports whether two functions, of one type, are the same value.
