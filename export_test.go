@@ -10,6 +10,7 @@ import (
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
 	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
 // Held returns the references to s: the caller's and the library's.
@@ -116,3 +117,10 @@ func OfferID(m *Manager, config *tls.Config, nc net.Conn, id []byte) net.Conn {
 
 // Receive has crypto/tls give a client's connection a session.
 func Receive(c *Conn, cs *tls.ClientSessionState) { c.link.Load().client.Put("", cs) }
+
+// HideConfigs has m see no configuration in force, as on a Go release that
+// keeps it elsewhere.
+func HideConfigs(m *Manager) { m.inForce = gotls.ConfigReader{} }
+
+// Plain returns c as the application set it.
+func Plain(c *tls.Config) *tls.Config { return plain(c, markOf(c)) }

@@ -167,7 +167,9 @@ func cloneConfig(c *tls.Config) *tls.Config {
 //
 // Call the result's GetConfigForClient from one of your own, or give
 // [Manager.ConfigForClient] the configuration; do not return the result from
-// it, because crypto/tls does not ask a second time. If you change what decides
+// it, because crypto/tls does not ask a second time. A clone is known by its
+// ClientSessionCache or its VerifyConnection: do not replace both, or its
+// connections are under the settings of the result. If you change what decides
 // on client certificates in what it returned, change that very configuration
 // and not a clone.
 //

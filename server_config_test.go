@@ -1020,3 +1020,101 @@ func TestServerConfigParallel(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// TestUnmanagedRelease: a Go release that does not show the configuration in
+// force means full handshakes under that configuration, of which nothing is
+// ignored. Where an application's GetConfigForClient calls the result's, the
+// result's own settings hold.
+func TestUnmanagedRelease(t *testing.T) {
+	ca := testpki.New(t, "root")
+	base := &tls.Config{Certificates: []tls.Certificate{ca.Leaf(t, "a.test")}}
+	strict := func(c *tls.Config) *tls.Config {
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool()
+		return c
+	}
+	calling := func(c *tls.Config) *tls.Config {
+		ask := c.GetConfigForClient
+		return &tls.Config{Certificates: base.Certificates, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return ask(hello) }}
+	}
+	for name, row := range map[string]struct {
+		server  func(m *reprise.Manager) *tls.Config
+		managed bool
+	}{
+		"directly":        {func(m *reprise.Manager) *tls.Config { return strict(m.ServerConfig(base)) }, false},
+		"clone":           {func(m *reprise.Manager) *tls.Config { return strict(m.ServerConfig(base).Clone()) }, false},
+		"managed twice":   {func(m *reprise.Manager) *tls.Config { return strict(m.ServerConfig(m.ServerConfig(base))) }, false},
+		"changed between": {func(m *reprise.Manager) *tls.Config { return m.ServerConfig(strict(m.ServerConfig(base))) }, false},
+		"returned": {func(m *reprise.Manager) *tls.Config {
+			c := strict(m.ServerConfig(base))
+			return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c, nil }}
+		}, false},
+		"delegation":          {func(m *reprise.Manager) *tls.Config { return calling(strict(m.ServerConfig(base))) }, true},
+		"delegation, managed": {func(m *reprise.Manager) *tls.Config { return m.ServerConfig(calling(strict(m.ServerConfig(base)))) }, true},
+		"ConfigForClient": {func(m *reprise.Manager) *tls.Config {
+			return &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				return m.ConfigForClient(hello, strict(base.Clone())), nil
+			}}
+		}, true},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(name+"/"+tls.VersionName(version), func(t *testing.T) {
+				r, warnings := newRig(t), new(logged)
+				m := manager(t, warnings.config(reprise.Config{}))
+				reprise.HideConfigs(m)
+				dial := services[0].start(t, r, row.server(m))
+				cc := at(version, keeping(&tls.Config{RootCAs: ca.Pool(), ServerName: "a.test", Certificates: []tls.Certificate{ca.Leaf(t, "client")}}))
+				const handshakes = 5
+				for i := range handshakes {
+					if cs, err := dial(cc); err != nil || cs.DidResume != (row.managed && i > 0) {
+						t.Errorf("handshake %d: resumed %v, %v", i, cs.DidResume, err)
+					}
+				}
+				st, want := m.Stats(), 1
+				if row.managed {
+					want = 0
+				}
+				if n := len(warnings.lines); n != want || n > 0 && !strings.Contains(warnings.lines[0], "this Go release does not show") {
+					t.Errorf("%d warnings, want %d: %q", n, want, warnings.lines)
+				}
+				if n := st.NotResumed[reprise.Unmanaged]; st.Accept != handshakes || !row.managed && (n != handshakes || st.AcceptGood != n) || row.managed && n != 0 {
+					t.Errorf("%+v", st)
+				}
+				cc.Certificates, cc.ClientSessionCache = nil, nil
+				if _, err := dial(cc); err == nil {
+					t.Error("a client without a certificate was let in")
+				}
+			})
+		}
+	}
+}
+
+// TestPlain: what a Manager put into a configuration is taken out of it,
+// whichever of the marks the application replaced.
+func TestPlain(t *testing.T) {
+	var verified, asked atomic.Int64
+	base := &tls.Config{
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		VerifyConnection:   func(tls.ConnectionState) error { verified.Add(1); return nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { asked.Add(1); return nil, nil },
+	}
+	m := manager(t, reprise.Config{})
+	for name, change := range map[string]func(c *tls.Config){
+		"nothing":            func(*tls.Config) {},
+		"ClientSessionCache": func(c *tls.Config) { c.ClientSessionCache = base.ClientSessionCache },
+		"both": func(c *tls.Config) {
+			c.ClientSessionCache, c.VerifyConnection = base.ClientSessionCache, base.VerifyConnection
+			c.GetConfigForClient, c.SessionTicketsDisabled = base.GetConfigForClient, false
+		},
+	} {
+		c := m.ServerConfig(m.ServerConfig(base))
+		change(c)
+		c = reprise.Plain(c)
+		if c.ClientSessionCache != base.ClientSessionCache || !testconfig.SameFunc(c.VerifyConnection, base.VerifyConnection) ||
+			!testconfig.SameFunc(c.GetConfigForClient, base.GetConfigForClient) || c.SessionTicketsDisabled {
+			t.Errorf("%s replaced: %+v", name, c)
+		}
+	}
+	if verified.Load()+asked.Load() != 0 {
+		t.Error("the application's functions were called")
+	}
+}
