@@ -88,6 +88,25 @@ const (
 	extensionQUICParameters = 57
 )
 
+// suites are what crypto/tls can negotiate.
+var suites = func() (ids []uint16) {
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}()
+
+// knownSuites returns what crypto/tls can negotiate of what a client offers. The
+// client may offer 32 thousand, which are not to be kept as long as a connection.
+func knownSuites(offered []uint16) (known []uint16) {
+	for _, id := range suites {
+		if slices.Contains(offered, id) {
+			known = append(known, id)
+		}
+	}
+	return known
+}
+
 func hasExtension(hello *tls.ClientHelloInfo, number uint16) bool {
 	return slices.Contains(hello.Extensions, number)
 }
@@ -110,7 +129,7 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own 
 	st.line = origin{}
 	m.newLine(&st.line)
 	st.hello = helloFacts{
-		suites: hello.CipherSuites,
+		suites: knownSuites(hello.CipherSuites),
 		psk:    hasExtension(hello, extensionPreSharedKey),
 		ems:    hasExtension(hello, extensionEMS),
 	}
@@ -192,13 +211,13 @@ func (st *serverHandshake) proven(resumed bool) (callbacks func()) {
 	case st.m.config.SingleUse && origin != fromTicket:
 		callbacks = st.m.take(st.found.key)
 	case origin == fromProbation:
-		callbacks = st.m.promote(st.found.key)
+		callbacks = st.m.promote(st.found.key, st.candidate)
 	case origin == fromOutside:
 		callbacks = st.m.adopt(st.candidate)
 	}
 	if st.pending {
 		st.pending = false
-		callbacks = then(callbacks, st.m.prove(st.session))
+		callbacks = then(callbacks, st.m.prove(st.session, false))
 	}
 	return callbacks
 }
