@@ -366,3 +366,73 @@ func TestExpiredLeavesCache(t *testing.T) {
 		t.Errorf("told %v", *events)
 	}
 }
+
+// TestRemoveUnproven: Remove finds what is on probation, too.
+func TestRemoveUnproven(t *testing.T) {
+	r := newRigAt(t, tls.VersionTLS13)
+	sm, cm := manager(t, reprise.Config{NoTickets: true}), manager(t, reprise.Config{})
+	connect := func(session *reprise.Session) *reprise.Conn {
+		nc, ns := pipe(t)
+		client := cm.Client(nc, r.client)
+		if err := client.SetSession(session); err != nil {
+			t.Fatal(err)
+		}
+		talk(t, client, tls.Server(ns, sm.ServerConfig(r.server)))
+		return client
+	}
+	session := wait(t, connect(nil))
+	defer session.Free()
+	if !reused(connect(session)) {
+		t.Fatal("not resumed: the test would prove nothing")
+	}
+	named := reprise.NewSession()
+	defer named.Free()
+	named.SetProtocolVersion(tls.VersionTLS13)
+	named.SetID(session.Ticket())
+	sm.Remove(named)
+	if reused(connect(session)) {
+		t.Error("it resumes still")
+	}
+}
+
+// TestOnNewUnderWay: while OnNew puts a session elsewhere a client that comes
+// back at once resumes, and the session is announced once.
+func TestOnNewUnderWay(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		for _, mode := range []reprise.CacheMode{reprise.CacheServer, reprise.NoInternalStore, reprise.NoInternal} {
+			var sm *reprise.Manager
+			var client *reprise.Conn
+			cm, news := manager(t, reprise.Config{}), make(map[string]int)
+			sm = manager(t, reprise.Config{
+				NoTickets: true, CacheMode: mode, OnLookup: func(uint16, []byte) *reprise.Session { return nil },
+				OnNew: func(s *reprise.Session) {
+					if news[string(s.ID())]++; len(news) > 1 {
+						return
+					}
+					session := wait(t, client)
+					defer session.Free()
+					for range 2 {
+						if _, why := r.offer(sm, cm, at(version, r.server), at(version, r.client), session); why != reprise.Resumed {
+							t.Errorf("%s, %v: %v", tls.VersionName(version), mode, why)
+						}
+					}
+				},
+			})
+			nc, ns := pipe(t)
+			client = cm.Client(nc, at(version, r.client))
+			if err := client.SetSession(nil); err != nil {
+				t.Fatal(err)
+			}
+			talk(t, client, sm.Server(ns, at(version, r.server)))
+			for id, n := range news {
+				if n != 1 {
+					t.Errorf("session %x was announced %d times", id, n)
+				}
+			}
+			if len(news) == 0 {
+				t.Error("nothing was announced")
+			}
+		}
+	}
+}
