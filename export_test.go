@@ -116,3 +116,10 @@ func OfferID(m *Manager, config *tls.Config, nc net.Conn, id []byte) net.Conn {
 
 // Receive has crypto/tls give a client's connection a session.
 func Receive(c *Conn, cs *tls.ClientSessionState) { c.link.Load().client.Put("", cs) }
+
+// Claims returns how many sessions of single use handshakes under way offer.
+func Claims(m *Manager) int {
+	m.claims.mu.Lock()
+	defer m.claims.mu.Unlock()
+	return len(m.claims.all)
+}
