@@ -241,6 +241,7 @@ func (s *singleServer) serveHTTP(t *testing.T, protocol string) {
 // offered the session before either completes: of these exactly one resumes.
 func (s *singleServer) both(version uint16, session *tls.ClientSessionState, join bool, between func()) (resumed int, next *tls.ClientSessionState, err error) {
 	var wg, offered sync.WaitGroup
+	var once sync.Once
 	var results [2]bool
 	var errs [2]error
 	var caches [2]*offering
@@ -256,9 +257,7 @@ func (s *singleServer) both(version uint16, session *tls.ClientSessionState, joi
 			defer c.Close()
 			if join {
 				offered.Wait()
-				if i == 0 {
-					between()
-				}
+				once.Do(between)
 			}
 			results[i], errs[i] = s.exchange(c)
 			if errs[i] == nil && results[i] != c.ConnectionState().DidResume {
