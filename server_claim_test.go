@@ -237,7 +237,7 @@ func (s *singleServer) serveHTTP(t *testing.T, protocol string) {
 }
 
 // both connects twice with a session, at once, and returns how many resumed and
-// a session for the next time. Where the flights are joined both clients have
+// a session for the next time, that of the one which did. Where the flights are joined both clients have
 // offered the session before either completes: of these exactly one resumes.
 func (s *singleServer) both(version uint16, session *tls.ClientSessionState, join bool, between func()) (resumed int, next *tls.ClientSessionState, err error) {
 	var wg, offered sync.WaitGroup
@@ -270,7 +270,7 @@ func (s *singleServer) both(version uint16, session *tls.ClientSessionState, joi
 		if results[i] {
 			resumed++
 		}
-		if caches[i].next != nil {
+		if next == nil || results[i] {
 			next = caches[i].next
 		}
 	}
