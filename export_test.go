@@ -123,3 +123,13 @@ func Claims(m *Manager) int {
 	defer m.claims.mu.Unlock()
 	return len(m.claims.all)
 }
+
+// Unproven returns how many sessions are on probation, and their bytes.
+func Unproven(m *Manager) (sessions int, bytes int64) {
+	m.probation.mu.Lock()
+	defer m.probation.mu.Unlock()
+	return m.probation.shares.Len(), m.probation.shares.Weight()
+}
+
+// LimitUnproven sets how many bytes may be on probation.
+func LimitUnproven(m *Manager, bytes int64) { m.probation.limit = bytes }

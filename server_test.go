@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -453,4 +455,79 @@ func TestTruncatedTickets(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBackAtOnce: clients that come back as soon as they have a session, while
+// the server is about to move it from probation to the cache, all resume.
+func TestBackAtOnce(t *testing.T) { backAtOnce(t, 6000) }
+
+// TestLongBackAtOnce is TestBackAtOnce with more of them.
+func TestLongBackAtOnce(t *testing.T) {
+	if os.Getenv("REPRISE_LONG") == "" {
+		t.Skip("set REPRISE_LONG=1 for 60 000 clients")
+	}
+	backAtOnce(t, 60_000)
+}
+
+func backAtOnce(t *testing.T, clients int) {
+	const workers = 10
+	each := clients / (len(singleServers) * len(later) * workers)
+	for level, start := range singleServers {
+		for _, version := range later {
+			t.Run(level+"/"+tls.VersionName(version), func(t *testing.T) {
+				s := &singleServer{rig: newRig(t), m: manager(t, reprise.Config{NoTickets: true})}
+				start(t, s)
+				var wg sync.WaitGroup
+				for range workers {
+					wg.Go(func() {
+						if err := s.chain(version, each); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				st := s.m.Stats()
+				if st.Misses != 0 || len(st.NotResumed) != 1 || st.NotResumed[reprise.NothingOffered] != workers || st.Hits != workers*uint64(each-1) {
+					t.Errorf("%+v", st)
+				}
+			})
+		}
+	}
+}
+
+// chain makes n connections, each as soon as the one before it brought a session.
+func (s *singleServer) chain(version uint16, n int) error {
+	var session *tls.ClientSessionState
+	var ended []<-chan error
+	for i := range n {
+		o, done := offers(session), make(chan error, 1)
+		ended = append(ended, done)
+		c, err := s.begin(version, o, version == tls.VersionTLS13)
+		if err != nil {
+			return err
+		}
+		if c.ConnectionState().DidResume != (i > 0) {
+			err = fmt.Errorf("connection %d: resumed %v", i, i == 0)
+		}
+		go func() {
+			defer c.Close()
+			_, failed := s.exchange(c)
+			done <- errors.Join(err, failed)
+		}()
+		if version < tls.VersionTLS13 && i > 0 {
+			continue // the session goes on
+		}
+		select {
+		case <-o.came:
+			session = o.next
+		case err := <-done:
+			return errors.Join(err, errors.New("no session came"))
+		}
+	}
+	for _, done := range ended {
+		if err := <-done; err != nil {
+			return err
+		}
+	}
+	return nil
 }
