@@ -10,6 +10,7 @@ import (
 	"github.com/reprise-tls/reprise/internal/appdata"
 	"github.com/reprise-tls/reprise/internal/asn1sess"
 	"github.com/reprise-tls/reprise/internal/cache"
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 // Held returns the references to s: the caller's and the library's.
@@ -133,3 +134,6 @@ func Unproven(m *Manager) (sessions int, bytes int64) {
 
 // LimitUnproven sets how many bytes may be on probation.
 func LimitUnproven(m *Manager, bytes int64) { m.probation.limit = bytes }
+
+// OwnRing returns the ring of ticket keys that New made, nil if it made none.
+func OwnRing(m *Manager) *ticket.KeyRing { return m.ring }

@@ -438,3 +438,16 @@ func TestManySuites(t *testing.T) {
 		}
 	}
 }
+
+// record returns the hello of a client that offers session, over a connection
+// that ends before the server's answer.
+func (r *rig) record(session *tls.ClientSessionState) []byte {
+	nc, _ := dialFrom("192.0.2.1")
+	rec := &recorder{Conn: nc}
+	config := r.client.Clone()
+	config.ClientSessionCache = offers(session)
+	if tls.Client(deaf{rec}, config).Handshake() == nil {
+		r.t.Fatal("a handshake was complete")
+	}
+	return rec.hello()
+}

@@ -4,10 +4,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reprise-tls/reprise"
@@ -530,4 +534,114 @@ func (s *singleServer) chain(version uint16, n int) error {
 		}
 	}
 	return nil
+}
+
+// TestUnprovenSecrets: a hello that finds a session, be its binder right or not,
+// keeps the secret no longer than its handshake, and announces nothing, where
+// nobody sees handshakes complete.
+func TestUnprovenSecrets(t *testing.T) {
+	for _, wrong := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			seen := new(events)
+			m, r := manager(t, seen.watch(reprise.Config{NoTickets: true})), newRigAt(t, tls.VersionTLS13)
+			o := offers(nil)
+			if _, err := visit(func(nc net.Conn) error { return ends["listener"](m, nc, r.server) }, "192.0.2.1", r.client, &o); err != nil {
+				t.Fatal(err)
+			}
+			var session *reprise.Session
+			for s := range m.All() {
+				session = s
+				if err := s.UpRef(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			secrets := reprise.SecretsOf(session)
+			hello := r.record(o.offer)
+			if wrong {
+				hello[len(hello)-1] ^= 1
+			}
+			news := seen.news.Load()
+			err := ends["configuration"](m, &lone{silent{unread: hello}, memoryAddr{}}, r.server)
+			if found := m.Stats().Hits == 1 || err != nil && strings.Contains(err.Error(), "binder"); !found {
+				t.Errorf("the session was not found: %v", err)
+			}
+			synctest.Wait()
+			if caller, library := reprise.Held(session); caller != 1 || library != 1 {
+				t.Errorf("held by %d and %d, not by the test and the cache", caller, library)
+			}
+			if secrets.Wiped() {
+				t.Error("no secret: the test would prove nothing")
+			}
+			m.Remove(session)
+			session.Free()
+			if !secrets.Wiped() {
+				t.Error("the secret is still there")
+			}
+			if seen.news.Load() != news || m.Len() != 0 {
+				t.Errorf("%d announced, %d cached", seen.news.Load()-news, m.Len())
+			}
+		})
+	}
+}
+
+// TestOnLookupEffects: what OnLookup gave is cached once its peer is proven, and
+// not before: it pushes nothing out, and nobody is told. Where nobody sees
+// handshakes complete it is not cached at all.
+func TestOnLookupEffects(t *testing.T) {
+	for level, end := range ends {
+		for _, version := range later {
+			t.Run(level+"/"+tls.VersionName(version), func(t *testing.T) {
+				r, seen, elsewhere := newRig(t), new(events), make(map[string][]byte)
+				config := seen.watch(reprise.Config{NoTickets: true, CacheSize: 1, OnLookup: func(_ uint16, id []byte) *reprise.Session {
+					s, _, err := reprise.ParseSession(elsewhere[string(id)])
+					if err != nil {
+						return nil
+					}
+					return s
+				}})
+				told := config.OnNew
+				config.OnNew = func(s *reprise.Session) {
+					told(s)
+					elsewhere[string(s.ID())], _ = s.MarshalBinary()
+				}
+				m := manager(t, config)
+				r.server, r.client = at(version, r.server), at(version, r.client)
+				serve := func(nc net.Conn) error { return end(m, nc, r.server) }
+				o := offers(nil)
+				if _, err := visit(func(nc net.Conn) error { return ends["listener"](m, nc, r.server) }, "192.0.2.1", r.client, &o); err != nil {
+					t.Fatal(err)
+				}
+				resident := named("resident", time.Now())
+				defer resident.Free()
+				mustAdd(t, m, resident)
+				if err := resident.SetTimeout(24 * time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				hello := r.record(o.offer)
+				news, removals := seen.news.Load(), seen.removals.Load()
+				for _, change := range []byte{0, 1} {
+					h := slices.Clone(hello)
+					h[len(h)-1] ^= change
+					if version == tls.VersionTLS12 && change != 0 {
+						continue // it has no binder
+					}
+					if serve(&lone{silent{unread: h}, memoryAddr{}}) == nil {
+						t.Error("a lone hello completed a handshake")
+					}
+				}
+				if n := m.Stats().CallbackHits; n == 0 {
+					t.Error("nothing was found: the test would prove nothing")
+				}
+				if !cached(m, resident) || seen.news.Load() != news || seen.removals.Load() != removals {
+					t.Errorf("before proof: the other session is cached: %v, %d announced, %d removed", cached(m, resident), seen.news.Load()-news, seen.removals.Load()-removals)
+				}
+				if resumed, err := visit(serve, "192.0.2.1", r.client, &o); err != nil || !resumed {
+					t.Errorf("resumed %v, %v", resumed, err)
+				}
+				if proven := level != "configuration"; cached(m, resident) == proven {
+					t.Errorf("after proof: the other session is cached: %v", !proven)
+				}
+			})
+		}
+	}
 }
