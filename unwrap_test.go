@@ -4,10 +4,11 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"io"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/reprise-tls/reprise"
-	"github.com/reprise-tls/reprise/ticket"
 )
 
 // sealing returns a configuration whose own hooks seal, and are called with what
@@ -85,11 +86,7 @@ func (c lastRandom) Read(b []byte) (int, error) {
 func TestClosedMeanwhile(t *testing.T) {
 	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
 		r := newRig(t)
-		keys, err := ticket.NewKeyRing(ticket.GenerateKey(ticket.FormAEAD))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sm := manager(t, reprise.Config{NoTickets: noTickets, Tickets: keys})
+		sm := manager(t, reprise.Config{NoTickets: noTickets, Tickets: newRing(t)})
 		cm := manager(t, reprise.Config{})
 		sc, cc := at(version, r.server), at(version, r.client)
 		session := r.session(sm, cm, sc, cc)
@@ -104,4 +101,56 @@ func TestClosedMeanwhile(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 	})
+}
+
+// TestDeclineLogged: the line of a decline says whose session it was, for which
+// name, and which.
+func TestDeclineLogged(t *testing.T) {
+	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
+		r, log := newRig(t), new(lockedBuffer)
+		sm, cm := manager(t, reprise.Config{NoTickets: noTickets, Logger: slog.New(slog.NewTextHandler(log,
+			&slog.HandlerOptions{Level: slog.LevelDebug}))}), manager(t, reprise.Config{})
+		sc, cc := at(version, r.server), at(version, r.client)
+		c, s := r.connect(sm, cm, sc, cc, nil)
+		session := wait(t, c)
+		defer session.Free()
+		fingerprint := s.Session().Fingerprint()
+		if noTickets {
+			for cached := range sm.All() {
+				fingerprint = cached.Fingerprint()
+			}
+		}
+		sm.Revoke(reprise.ByLineage(s.Session()))
+		c, s = r.connect(sm, cm, sc, cc, session)
+		if _, why := s.SessionReused(); why != reprise.Revoked {
+			t.Fatal(why)
+		}
+		want := []string{"session declined", "reason=revoked", "peer=" + c.LocalAddr().String(), "name=a.test", "session=" + fingerprint}
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, want[0]) {
+				for _, w := range want {
+					if !strings.Contains(line, w) {
+						t.Errorf("no %s in %s", w, line)
+					}
+				}
+				return
+			}
+		}
+		t.Errorf("no line in %s", log)
+	})
+}
+
+// TestLabelReturns: what a client got where no ticket could be made stands for
+// nothing that was offered.
+func TestLabelReturns(t *testing.T) {
+	r := newRigAt(t, tls.VersionTLS13)
+	sm, cm := manager(t, reprise.Config{Tickets: brokenSealer{}}), manager(t, reprise.Config{})
+	session := r.session(sm, cm, r.server, r.client)
+	defer session.Free()
+	if _, why := r.offer(sm, cm, r.server, r.client, session); why != reprise.NothingOffered {
+		t.Errorf("%v", why)
+	}
+	if st := sm.Stats(); st.NotResumed[reprise.NothingOffered] != 2 || st.Misses != 0 {
+		t.Errorf("%+v", st)
+	}
 }
