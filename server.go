@@ -218,8 +218,23 @@ func (st *serverHandshake) proven(resumed bool) (callbacks func()) {
 	if st.pending {
 		st.pending = false
 		callbacks = then(callbacks, st.m.prove(st.session, false))
+		st.share()
 	}
 	return callbacks
+}
+
+// share makes the object that the cache has the connection's session: it is
+// another one if a handshake that resumed the session was first to cache it. The
+// caller holds st.mu.
+func (st *serverHandshake) share() {
+	key, ok := st.session.cacheKey()
+	if !ok || !st.session.byHandle {
+		return
+	}
+	if s := st.m.cache.lookup(key, libraryRef); s != nil {
+		st.attachLocked(s)
+		s.release()
+	}
 }
 
 // end lets go of what a handshake needs while it is under way. The caller holds st.mu.

@@ -645,3 +645,49 @@ func TestOnLookupEffects(t *testing.T) {
 		}
 	}
 }
+
+// slowWriter is a server's connection whose second write, which ends a full
+// handshake of TLS 1.2, reaches the client long before it returns.
+type slowWriter struct {
+	net.Conn
+	writes  int
+	resumes chan struct{}
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	if w.writes++; w.writes == 2 {
+		<-w.resumes
+	}
+	return n, err
+}
+
+// TestBackAtOnceOneObject: a client that comes back before the server knows that
+// its first handshake is complete resumes, and both connections have the session
+// that the cache gives.
+func TestBackAtOnceOneObject(t *testing.T) {
+	r, seen := newRigAt(t, tls.VersionTLS12), new(events)
+	sm, cm := manager(t, seen.watch(reprise.Config{NoTickets: true})), manager(t, reprise.Config{})
+	nc, ns := pipe(t)
+	slow := &slowWriter{Conn: ns, resumes: make(chan struct{})}
+	first, client, ended := sm.Server(slow, r.server), cm.Client(nc, r.client), make(chan error, 1)
+	go func() { ended <- first.Handshake() }()
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	session := wait(t, client)
+	defer session.Free()
+	_, second := r.connect(sm, cm, r.server, r.client, session)
+	cached := sm.Lookup(tls.VersionTLS12, session.Ticket())
+	defer cached.Free()
+	if !reused(second) || cached == nil || second.Session() != cached {
+		t.Errorf("resumed %v, has %p, and %p is cached", reused(second), second.Session(), cached)
+	}
+	close(slow.resumes)
+	if err := <-ended; err != nil || first.Session() != cached {
+		t.Errorf("the first connection has %p, %v", first.Session(), err)
+	}
+	if n := seen.news.Load(); n != 1 {
+		t.Errorf("announced %d times", n)
+	}
+}
