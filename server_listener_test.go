@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -50,6 +51,120 @@ func (l *memoryListener) dial() net.Conn {
 	l.conns <- untimed{server}
 	return untimed{client}
 }
+
+// dialBuffered is dial for a connection whose writes do not wait for the
+// reader; nil once l was closed.
+func (l *memoryListener) dialBuffered() net.Conn {
+	up, down := newStream(), newStream()
+	select {
+	case l.conns <- &buffered{in: up, out: down}:
+		return &buffered{in: down, out: up}
+	case <-l.done:
+		return nil
+	}
+}
+
+// buffered is an end of a connection in memory, with buffers that hold whatever
+// is written.
+type buffered struct {
+	in, out *stream
+
+	mu       sync.Mutex
+	deadline time.Time // for writing
+}
+
+// stream is one direction of it.
+type stream struct {
+	mu       sync.Mutex
+	changed  sync.Cond
+	buf      bytes.Buffer
+	ended    bool // by the writer
+	closed   bool // by the reader
+	deadline time.Time
+}
+
+func newStream() *stream {
+	s := new(stream)
+	s.changed.L = &s.mu
+	return s
+}
+
+func passed(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
+
+func (c *buffered) Read(b []byte) (int, error) {
+	s := c.in
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case s.closed:
+			return 0, io.ErrClosedPipe
+		case passed(s.deadline):
+			return 0, os.ErrDeadlineExceeded
+		case s.buf.Len() > 0 || len(b) == 0:
+			return s.buf.Read(b)
+		case s.ended:
+			return 0, io.EOF
+		}
+		s.changed.Wait()
+	}
+}
+
+func (c *buffered) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	late := passed(c.deadline)
+	c.mu.Unlock()
+	s := c.out
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.closed {
+		return 0, io.ErrClosedPipe
+	}
+	if late {
+		return 0, os.ErrDeadlineExceeded
+	}
+	s.changed.Broadcast()
+	return s.buf.Write(b)
+}
+
+func (s *stream) end(flag *bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*flag = true
+	s.changed.Broadcast()
+}
+
+func (c *buffered) Close() error {
+	c.in.end(&c.in.closed)
+	c.out.end(&c.out.ended)
+	return nil
+}
+
+func (c *buffered) SetReadDeadline(t time.Time) error {
+	s := c.in
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deadline = t; !t.IsZero() {
+		time.AfterFunc(time.Until(t), s.changed.Broadcast)
+	}
+	s.changed.Broadcast()
+	return nil
+}
+
+func (c *buffered) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	return nil
+}
+
+func (c *buffered) SetDeadline(t time.Time) error {
+	c.SetWriteDeadline(t)
+	return c.SetReadDeadline(t)
+}
+
+func (c *buffered) LocalAddr() net.Addr  { return memoryAddr{} }
+func (c *buffered) RemoteAddr() net.Addr { return memoryAddr{} }
 
 // untimed is a connection in memory without the write deadlines that crypto/tls
 // sets when it closes: their timers would hold the connection for a while.
