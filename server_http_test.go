@@ -437,6 +437,8 @@ func (b *syncBuffer) String() string {
 
 // say adds a line to what is compared.
 func (s *stage) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lines = append(s.lines, fmt.Sprintf(format, args...))
 }
 
@@ -532,6 +534,8 @@ func play(t *testing.T, act func(*stage, serveFunc), config *reprise.Config) (li
 		s.l.Close()
 		s.srv.Close()
 		time.Sleep(time.Minute) // connections linger for a moment
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		lines = s.lines
 	})
 	return lines
@@ -966,10 +970,12 @@ func init() {
 			s.start(serve, "", "")
 			c, idle := s.handshaken(), s.handshaken()
 			go s.exchange(idle, "")
-			time.AfterFunc(time.Second, func() { s.within(func() { s.say("%v", end(s.srv)) }) })
-			go s.exchange(c, plainRequest)
+			time.AfterFunc(time.Second, func() { s.say("%v", end(s.srv)) }) // Shutdown looks at random moments
+			go s.within(func() { s.exchange(c, plainRequest) })
 			time.Sleep(2 * time.Minute)
+			s.mu.Lock()
 			slices.Sort(s.lines)
+			s.mu.Unlock()
 			s.say("ended: %v", <-s.ended)
 			s.logged()
 		}

@@ -174,8 +174,13 @@ func (c *buffered) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-func (c *buffered) LocalAddr() net.Addr  { return memoryAddr{} }
+func (c *buffered) LocalAddr() net.Addr  { return endAddr{} }
 func (c *buffered) RemoteAddr() net.Addr { return memoryAddr{} }
+
+// endAddr is where a connection of a memoryListener ends.
+type endAddr struct{ memoryAddr }
+
+func (endAddr) String() string { return "end" }
 
 // untimed is a connection in memory without the write deadlines that crypto/tls
 // sets when it closes: their timers would hold the connection for a while.
@@ -766,11 +771,11 @@ func handshakeTimeout(t *testing.T, client func(net.Conn) net.Conn, dated bool, 
 	go l.Accept()
 	nc := mem.dialBuffered()
 	go tls.Client(client(nc), at(version, r.client)).Handshake()
-	time.Sleep(7*time.Second - 1)
+	time.Sleep(7*time.Second - time.Nanosecond)
 	if synctest.Wait(); isClosed(nc) {
 		t.Error("closed before time was up")
 	}
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 	if synctest.Wait(); !isClosed(nc) {
 		t.Error("not closed though time is up")
 	}
