@@ -252,6 +252,12 @@ func TestGateFull(t *testing.T) {
 	})
 }
 
+func (g *gate) counts() (underway, finished int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.underway.Len(), g.finished
+}
+
 // crowd is a listener in memory that takes connections from addresses.
 type crowd struct {
 	conns chan net.Conn
@@ -318,9 +324,10 @@ func TestGateCrowd(t *testing.T) {
 					t.Error("somebody had to wait for a time-out")
 				}
 				g := l.(*listener).gate
+				synctest.Wait()
 				inner.dial(host(1, 1)) // in place of the last one who left
 				synctest.Wait()
-				if n := g.underway.Len(); n != DefaultMaxHandshakes {
+				if n, _ := g.counts(); n != DefaultMaxHandshakes {
 					t.Errorf("%d handshakes under way, want %d", n, DefaultMaxHandshakes)
 				}
 				if n := m.Stats().HandshakesShed; n < silent-DefaultMaxHandshakes || n > silent-DefaultMaxHandshakes+silent/every {
@@ -328,8 +335,8 @@ func TestGateCrowd(t *testing.T) {
 				}
 				time.Sleep(DefaultHandshakeTimeout)
 				synctest.Wait()
-				if g.underway.Len() != 0 || g.finished != 0 {
-					t.Errorf("%d under way and %d finished after the time limit", g.underway.Len(), g.finished)
+				if underway, finished := g.counts(); underway != 0 || finished != 0 {
+					t.Errorf("%d under way and %d finished after the time limit", underway, finished)
 				}
 				l.Close()
 			})
