@@ -151,8 +151,7 @@ const noFile = "\x00"
 // once and under a lock of its own; for want of a certificate it goes no further.
 func setUpHTTP2(srv *http.Server) error {
 	err := srv.ServeTLS(noConnections{}, noFile, noFile)
-	var open *fs.PathError
-	if errors.As(err, &open) && open.Path == noFile {
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == noFile {
 		return nil
 	}
 	return err

@@ -1034,6 +1034,7 @@ func TestShutdownUnderWay(t *testing.T) {
 		s.say("ended: %v", <-s.ended)
 		s.exchange(silent, "")
 		s.say("%v", waiting.Handshake())
+		synctest.Wait()
 		close(stuck)
 		s.logged()
 	}, new(reprise.Config))

@@ -405,7 +405,7 @@ func (s sealing) Open(t []byte) ([]byte, bool, error) { s.at("Open"); return s.S
 var callbacks = map[string]bool{
 	"GetCertificate": true, "GetConfigForClient": true, "VerifyConnection": true, "VerifyPeerCertificate": true,
 	"OnNew": true, "OnRemove": false, "OnLookup": false, "OnSeal": true, "OnOpen": false, "GenerateID": true,
-	"WrapSession": true, "UnwrapSession": false, "Seal": true, "Open": false,
+	"WrapSession": true, "UnwrapSession": false, "Seal": true, "Open": false, "PolicyName": true,
 }
 
 // configure returns the configurations of a server with a tracer in all places
@@ -423,7 +423,10 @@ func (tr *tracer) configure(r *rig) (reprise.Config, *tls.Config) {
 	if tr.place == "VerifyPeerCertificate" {
 		c.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { tr.at("VerifyPeerCertificate"); return nil }
 	}
-	config := reprise.Config{MaxHandshakes: 1, OnNew: func(*reprise.Session) { tr.at("OnNew") }}
+	config := reprise.Config{
+		MaxHandshakes: 1, OnNew: func(*reprise.Session) { tr.at("OnNew") },
+		PolicyName: func(*tls.Config) string { tr.at("PolicyName"); return "" },
+	}
 	switch tr.place {
 	case "OnNew", "GenerateID":
 		config.NoTickets = true
