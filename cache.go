@@ -480,13 +480,21 @@ func (c *sessionCache) detach(sh *shard, e cache.Entry, cause Cause) *removal {
 	return &removal{s, cause}
 }
 
-// tell runs the callback for what left the cache and gives its references back.
+// tell runs the callback for what left the cache and gives its references back,
+// all of them though the callback may panic.
 func (c *sessionCache) tell(gone []removal) {
+	told := 0
+	defer func() {
+		for _, r := range gone[told:] {
+			r.s.release()
+		}
+	}()
 	for _, r := range gone {
 		if f := c.m.config.OnRemove; f != nil {
 			f(r.s, r.cause)
 		}
 		r.s.release()
+		told++
 	}
 }
 

@@ -259,12 +259,12 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 		gone = append(gone, m.cache.clear(m.now().Unix())...)
 	}
 	return func() {
+		defer s.release() // though a callback may panic
 		m.warnUncached(s, err)
 		m.cache.tell(gone)
 		if f := m.config.OnNew; f != nil {
 			f(s)
 		}
-		s.release()
 	}
 }
 
@@ -336,12 +336,13 @@ func (m *Manager) flushAfter(n uint64) (callbacks func()) {
 	return func() {}
 }
 
-// then runs callbacks in turn.
-func then(callbacks ...func()) func() {
-	return func() {
-		for _, f := range callbacks {
-			f()
-		}
+// then runs callbacks in turn, all of them though one may panic.
+func then(callbacks ...func()) func() { return func() { inTurn(callbacks) } }
+
+func inTurn(callbacks []func()) {
+	if len(callbacks) > 0 {
+		defer inTurn(callbacks[1:])
+		callbacks[0]()
 	}
 }
 

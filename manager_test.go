@@ -534,3 +534,58 @@ func TestCloseSingleUse(t *testing.T) {
 		}
 	}
 }
+
+// TestCallbackPanicKeepsNothing: a callback that panics costs no reference, so
+// that a session's secrets are wiped as soon as its last owner lets go.
+func TestCallbackPanicKeepsNothing(t *testing.T) {
+	for _, place := range []string{"OnNew", "OnRemove"} {
+		t.Run(place, func(t *testing.T) {
+			r := newRig(t)
+			var made *reprise.Session
+			fail := func(at string) {
+				if at == place {
+					panic(place)
+				}
+			}
+			m := manager(t, reprise.Config{
+				NoTickets: true,
+				OnNew: func(s *reprise.Session) {
+					if made == nil {
+						made = acquired(t, s)
+					}
+					fail("OnNew")
+				},
+				OnRemove: func(*reprise.Session, reprise.Cause) { fail("OnRemove") },
+			})
+			nc, ns := pipe(t)
+			go tls.Client(nc, keeping(r.client)).Handshake()
+			c, err := m.Accept(t.Context(), ns, r.server)
+			if err == nil {
+				c.Close()
+			}
+			if (err != nil) != (place == "OnNew") || made == nil {
+				t.Fatalf("Accept: %v", err)
+			}
+			func() {
+				defer func() { recover() }()
+				m.FlushAll()
+			}()
+			if callers, library := reprise.Held(made); callers != 1 || library != 0 {
+				t.Errorf("held by %d callers and %d times by the library", callers, library)
+			}
+			secrets := reprise.SecretsOf(made)
+			if made.Free(); !secrets.Wiped() {
+				t.Error("its secret stays")
+			}
+		})
+	}
+}
+
+// acquired takes a reference to s.
+func acquired(t testing.TB, s *reprise.Session) *reprise.Session {
+	t.Helper()
+	if err := s.UpRef(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

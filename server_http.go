@@ -42,7 +42,8 @@ import (
 //   - Config.MaxHandshakes bounds the handshakes under way;
 //   - Shutdown waits for handshakes five seconds at most, without heeding its
 //     context, and ServeTLS does not return before; a Close meanwhile waits, too;
-//   - if l fails for good, the handshakes under way are closed.
+//   - if l fails for good, the handshakes under way are closed;
+//   - a result of ServerConfig that brings no certificate is an error at once.
 func (m *Manager) ServeTLS(srv *http.Server, l net.Listener, certFile, keyFile string) error {
 	config, err := httpConfig(srv)
 	if err != nil {
