@@ -349,14 +349,6 @@ var levels = map[string]func(m *reprise.Manager, nc net.Conn, config *tls.Config
 	},
 }
 
-// oneConn is a listener with one connection.
-type oneConn struct {
-	net.Listener
-	c net.Conn
-}
-
-func (l oneConn) Accept() (net.Conn, error) { return l.c, nil }
-
 // replay sends flights as a client would, waiting for an answer before each
 // but the first, then ends, and returns how the server's handshake ended.
 func replay(t testing.TB, serve func(net.Conn) error, flights ...[]byte) error {
@@ -1344,13 +1336,11 @@ func TestAttackUserTicketHooks(t *testing.T) {
 				t.Errorf("unbound: resumed %v, %q", reused, why)
 			}
 
-			// One hook alone is not enough to seal and open: the Manager does.
+			// One hook alone cannot seal and open, and is not ignored either.
 			half := sc.Clone()
 			half.UnwrapSession = nil
 			own, before := manager(t, reprise.Config{}), wrapped.Load()
-			ours := r.session(own, cm, half, cc)
-			defer ours.Free()
-			if reused, why := r.offer(own, cm, half, cc, ours); !reused || wrapped.Load() != before {
+			if reused, why := r.offer(own, cm, half, cc, session); reused || why != reprise.Unmanaged || wrapped.Load() != before {
 				t.Errorf("one hook: resumed %v, %q, %d calls", reused, why, wrapped.Load()-before)
 			}
 		})

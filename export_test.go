@@ -123,3 +123,10 @@ func UnreadPools(m *Manager) { m.policies.pools.reader = gotls.PoolReader{} }
 
 // Labels returns how many values of m's servers have a label.
 func Labels(m *Manager) int { return m.policies.pools.own.used.Len() + m.policies.funcs.used.Len() }
+
+// HideConfigs has m see no configuration in force, as on a Go release that
+// keeps it elsewhere.
+func HideConfigs(m *Manager) { m.inForce = gotls.ConfigReader{} }
+
+// Plain returns c as the application set it.
+func Plain(c *tls.Config) *tls.Config { return plain(c, markOf(c)) }

@@ -38,6 +38,7 @@ type serverHandshake struct {
 
 	mu        sync.Mutex
 	begun     bool
+	counted   bool // in Stats.Accept
 	named     bool // policy is known
 	policy    policy
 	reason    Reason    // why what was offered first is not resumed
@@ -100,12 +101,13 @@ const maxServerName = 255
 
 // begin prepares for a ClientHello and returns c, a private copy, as the
 // configuration that crypto/tls goes on with. own is what the application set
-// in it; again means that the handshake is counted already.
-func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own settings, again bool) *tls.Config {
+// in it.
+func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own settings) *tls.Config {
 	m := st.m
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.begun && !again {
+	if !st.counted {
+		st.counted = true
 		m.stats.accept.Add(1)
 	}
 	st.begun, st.config, st.hooks, st.over = true, c, own.hooks, hello.Context()

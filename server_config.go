@@ -3,38 +3,30 @@ package reprise
 import (
 	"crypto/tls"
 	"net"
-	"reflect"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
-// serverConfig is what ServerConfig made of a configuration.
+// mark is what a Manager knows of a configuration that it made: a result of
+// ServerConfig, or the configuration of one connection. It is that
+// configuration's ClientSessionCache, a field that servers do not use.
 //
 // Frameworks clone the result and change the clone, so that the configuration
 // of a connection is known only when its ClientHello is there: crypto/tls shows
 // it in an unexported field, which internal/gotls reads. Every clone carries
-// the mark, in a field that servers do not use.
-type serverConfig struct {
-	m      *Manager
-	result *tls.Config // what the application was given, and may have changed
-	mark   *mark
-	why    string // it cannot be managed; "" if it can
-	warned sync.Once
-}
-
-// mark is the ClientSessionCache of every configuration that a Manager made. It
-// holds what the application had set in the fields that the Manager needs.
+// the mark, and so tells that it is one.
 type mark struct {
 	tls.ClientSessionCache // the application's, or noCache
-	settings
-	m     *Manager
-	guard func(tls.ConnectionState) error                 // VerifyConnection of the result
-	hook  func(*tls.ClientHelloInfo) (*tls.Config, error) // GetConfigForClient of the result
-	wraps atomic.Bool                                     // somebody wraps guard
+	settings               // the application's
+	m                      *Manager
+	result                 *tls.Config      // of ServerConfig, which the application may have changed; else nil
+	st                     *serverHandshake // of the connection; nil in a result
+	from                   *mark            // of what result was made of, if its hook may still be called
+	wraps                  atomic.Bool      // somebody wraps guard
 }
 
 // settings are the fields of a tls.Config that a Manager takes over.
@@ -80,39 +72,74 @@ func newMark(m *Manager, s settings) *mark {
 	return k
 }
 
+// markOf returns the mark of c, nil if no Manager made c. If the application
+// replaced ClientSessionCache, the guard tells.
 func markOf(c *tls.Config) *mark {
 	if c == nil {
 		return nil
 	}
-	k, _ := c.ClientSessionCache.(*mark)
-	return k
+	if k, ok := c.ClientSessionCache.(*mark); ok {
+		return k
+	}
+	return guardOf(c.VerifyConnection)
 }
 
-// plain returns a copy of c as the application set it: what a Manager put into
-// it is taken out again.
-func plain(c *tls.Config) *tls.Config {
-	k := markOf(c)
-	c = cloneConfig(c)
+// guardOf returns the mark whose guard verify is, nil if it is none. Guards have
+// one code, which knows its mark.
+func guardOf(verify func(tls.ConnectionState) error) *mark {
+	if verify == nil || code(verify) != code((*mark)(nil).guard) {
+		return nil
+	}
+	k, _ := verify(tls.ConnectionState{}).(guardError)
+	return k.mark
+}
+
+// guardError is what a guard says without a connection.
+type guardError struct{ mark *mark }
+
+func (guardError) Error() string { return "reprise: no connection to verify" }
+
+// hookOf returns the mark whose configFor ask is, nil if it is none.
+func hookOf(ask func(*tls.ClientHelloInfo) (*tls.Config, error)) *mark {
+	if ask == nil || code(ask) != code((*mark)(nil).configFor) {
+		return nil
+	}
+	c, _ := ask(nil)
+	return markOf(c)
+}
+
+// plain returns a copy of config, whose mark is k, as the application set it:
+// what a Manager put into config is taken out again.
+func plain(config *tls.Config, k *mark) *tls.Config {
+	c := cloneConfig(config)
 	if k == nil {
+		if managedHooks(c) { // whose they are cannot be told any more
+			c.WrapSession, c.UnwrapSession = nil, nil
+		}
 		return c
 	}
-	c.ClientSessionCache, c.SessionTicketsDisabled = k.cache, k.disabled
-	if gotls.SameFunc(c.VerifyConnection, k.guard) {
-		c.VerifyConnection = k.verify
+	if marked, ok := c.ClientSessionCache.(*mark); ok {
+		c.ClientSessionCache = marked.cache
 	}
-	if gotls.SameFunc(c.GetConfigForClient, k.hook) {
+	if guard := guardOf(c.VerifyConnection); guard != nil {
+		c.VerifyConnection = guard.verify
+	} else if c.VerifyConnection != nil {
+		k.wraps.Store(true)
+	}
+	if hookOf(c.GetConfigForClient) == k {
 		c.GetConfigForClient = k.ask
 	}
 	if managedHooks(c) {
 		c.WrapSession, c.UnwrapSession = k.hooks.wrap, k.hooks.unwrap
+	} else { // managed connections have the application's value, or a reason
+		c.SessionTicketsDisabled = k.disabled
 	}
 	return c
 }
 
 // managedHooks reports whether the session hooks of c are those of a handshake
-// that a Manager manages already. They have one code.
+// that a Manager manages already.
 func managedHooks(c *tls.Config) bool {
-	code := func(f any) uintptr { return reflect.ValueOf(f).Pointer() }
 	return c.UnwrapSession != nil && code(c.UnwrapSession) == code((*serverHandshake)(nil).unwrap)
 }
 
@@ -141,86 +168,98 @@ func cloneConfig(c *tls.Config) *tls.Config {
 //
 // Call the result's GetConfigForClient from one of your own, or give
 // [Manager.ConfigForClient] the configuration; do not return the result from
-// it, because crypto/tls does not ask a second time. If you change what decides
+// it, because crypto/tls does not ask a second time. A clone is known by its
+// ClientSessionCache or its VerifyConnection: do not replace both, or its
+// connections are under the settings of the result. If you change what decides
 // on client certificates in what it returned, change that very configuration
 // and not a clone.
 //
 // Where a connection cannot be managed its handshakes are full, under the
-// settings in force, counted as [Unmanaged], and the reason is logged once:
-// SetSessionTicketKeys was called on the configuration, its session hooks or its
-// GetConfigForClient were replaced afterwards, or this Go release does not show
-// the configuration.
+// settings in force, counted as [Unmanaged], and the reason is logged once for
+// each Manager: SetSessionTicketKeys was called on the configuration, only one
+// of its session hooks is set, they or its GetConfigForClient were replaced
+// afterwards, or this Go release does not show the configuration.
 func (m *Manager) ServerConfig(base *tls.Config) *tls.Config {
-	c := plain(base)
-	sc := &serverConfig{m: m, mark: newMark(m, settingsOf(c)), why: unmanageable(c)}
-	sc.mark.guard, sc.mark.hook = sc.verify, sc.configFor
-	sc.result = c
-	c.ClientSessionCache = sc.mark
+	from := markOf(base)
+	c := plain(base, from)
+	k := newMark(m, settingsOf(c))
+	if k.result = c; from != nil {
+		k.from = from
+		if hookOf(base.GetConfigForClient) == from { // and nobody else calls it
+			k.from = from.from
+		}
+	}
+	c.ClientSessionCache = k
 	c.SessionTicketsDisabled = true
-	c.VerifyConnection = sc.mark.guard
-	c.GetConfigForClient = sc.mark.hook
-	if sc.why != "" {
-		sc.warn(sc.why)
+	c.VerifyConnection = k.guard
+	c.GetConfigForClient = k.configFor
+	if why := unmanageable(c, k.hooks); why != "" {
+		m.warnUnmanaged(why)
 	}
 	return c
 }
 
-// unmanageable says why c can never be managed, or "". c is a private clone.
-func unmanageable(c *tls.Config) string {
-	if gotls.HasTicketKeys(c) {
-		return "the configuration has session ticket keys of its own (SetSessionTicketKeys): give keys to Config.Tickets instead"
+// unmanageable says why c, a private clone with these session hooks of the
+// application, can never be managed, or "".
+func unmanageable(c *tls.Config, hooks sessionHooks) string {
+	switch {
+	case gotls.HasTicketKeys(c):
+		return "the configuration has session ticket keys (SetSessionTicketKeys): give keys to Config.Tickets instead"
+	case (hooks.wrap == nil) != (hooks.unwrap == nil):
+		return "the configuration has one of WrapSession and UnwrapSession: set both, or none"
 	}
 	return ""
 }
 
 // ConfigForClient is for an application's own GetConfigForClient: it returns
 // config as ServerConfig's would for this ClientHello. config is copied; its
-// GetConfigForClient is not called. If config is nil the configuration in force
-// is meant, and where this Go release does not show that the result is nil too.
+// GetConfigForClient is not called. nil stands for an empty configuration, not
+// for the one in force.
 func (m *Manager) ConfigForClient(hello *tls.ClientHelloInfo, config *tls.Config) *tls.Config {
-	if config == nil {
-		if config, _ = m.inForce.Of(hello); config == nil {
-			m.stats.outcome(serverSide, 0, Unmanaged)
-			m.warn("handshake not managed", "why", "this Go release does not show the configuration: give ConfigForClient one")
-			return nil
-		}
-	}
 	return m.handshakeFor(hello).manage(hello, config, nil)
 }
 
-// configFor is the GetConfigForClient of the result.
-func (sc *serverConfig) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	config, known := sc.m.inForce.Of(hello)
+const notShown = "this Go release does not show the configuration in force: call ConfigForClient from a GetConfigForClient of your own"
+
+// configFor is the GetConfigForClient of the result. hookOf calls it with nil.
+func (k *mark) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if hello == nil {
+		return &tls.Config{ClientSessionCache: k}, nil
+	}
+	config, shown := k.m.inForce.Of(hello)
 	switch {
-	case known && sc.made(config):
-	case known || !calledByEngine(): // the application's GetConfigForClient calls this one
-		config = sc.result
+	case shown && k.made(config):
+	case shown || !calledByEngine(): // the application's GetConfigForClient calls this one
+		config = k.result
 	default:
 		config = nil
 	}
-	if ask := sc.mark.ask; ask != nil {
-		switch own, err := ask(hello); {
+	if k.ask != nil {
+		switch own, err := k.ask(hello); {
 		case err != nil:
 			return nil, err
 		case own != nil:
-			return sc.m.handshakeFor(hello).manage(hello, own, nil), nil
+			return k.m.handshakeFor(hello).manage(hello, own, nil), nil
 		}
 	}
 	if config == nil {
-		sc.warn("this Go release does not show the configuration that is in force")
-		return nil, nil // that configuration stays: full handshakes, which verify counts
+		k.m.warnUnmanaged(notShown)
+		return nil, nil // that configuration stays: full handshakes, which guard counts
 	}
-	return sc.m.handshakeFor(hello).manage(hello, config, sc), nil
+	return k.m.handshakeFor(hello).manage(hello, config, k), nil
 }
 
-// made reports whether c is the result, or a clone of it.
-func (sc *serverConfig) made(c *tls.Config) bool {
-	return c == sc.result || markOf(c) == sc.mark || gotls.SameFunc(c.GetConfigForClient, sc.mark.hook)
+// made reports whether c is the result, a clone of it, or made of one.
+func (k *mark) made(c *tls.Config) bool {
+	of := markOf(c)
+	for of != nil && of != k {
+		of = of.from
+	}
+	return of == k || c == k.result
 }
 
-// calledByEngine reports whether crypto/tls called configFor, which its caller
-// asks, and no function of the application. It is for Go releases that do not
-// show the configuration in force.
+// calledByEngine reports whether crypto/tls called the method that asks, and no
+// function of the application.
 func calledByEngine() bool {
 	var pcs [2]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
@@ -236,60 +275,99 @@ func calledByEngine() bool {
 }
 
 // manage returns the configuration that crypto/tls goes on with: config, which
-// may be marked, with the hooks of this handshake. of is what config is a clone
-// of, nil if it came from the application.
-func (st *serverHandshake) manage(hello *tls.ClientHelloInfo, config *tls.Config, of *serverConfig) *tls.Config {
+// may be marked, with the hooks of this handshake. If config is in force because
+// it was made of a result, that is result's mark; else result is nil.
+func (st *serverHandshake) manage(hello *tls.ClientHelloInfo, config *tls.Config, result *mark) *tls.Config {
 	k := markOf(config)
-	again := managedHooks(config) && k != nil && k.m == st.m // another result's hook was called on the way here
-	c := plain(config)
+	if k == nil {
+		k = result
+	}
+	c := plain(config, k)
 	own := settingsOf(c)
-	if of != nil {
-		if quicHello(hello) {
-			own.hooks = of.mark.hooks // quic-go's, in c, wrap what is returned, too
-		} else if !own.hooks.same(of.mark.hooks) {
-			of.warn("WrapSession and UnwrapSession were set after ServerConfig: set them on the configuration that it is given")
-			return st.m.unmanaged(c)
-		}
-		if !gotls.SameFunc(config.VerifyConnection, of.mark.guard) && config.VerifyConnection != nil {
-			of.mark.wraps.Store(true)
-		}
+	if k != nil && k.st != nil {
+		st.takeOver(k.st)
 	}
-	if why := unmanageable(c); why != "" {
-		st.m.warn("handshake not managed", "why", why)
-		return st.m.unmanaged(c)
+	if result != nil && quicHello(hello) {
+		own.hooks = k.hooks // quic-go's, in c, wrap what is returned, too
 	}
-	if of != nil {
-		c.ClientSessionCache = of.mark
-	} else {
-		c.ClientSessionCache = newMark(st.m, own)
+	if result != nil && !own.hooks.same(k.hooks) {
+		return st.unmanaged(c, own, "WrapSession and UnwrapSession were set after ServerConfig: set them on the configuration that it is given")
 	}
-	return st.begin(hello, c, own, again)
+	if why := unmanageable(c, own.hooks); why != "" {
+		return st.unmanaged(c, own, why)
+	}
+	st.mark(c, own)
+	return st.begin(hello, c, own)
 }
 
-// quicHello reports whether hello came over QUIC: crypto/tls refuses it over
-// any other transport if it has the extension.
-func quicHello(hello *tls.ClientHelloInfo) bool { return hasExtension(hello, extensionQUICParameters) }
+// mark marks c, the configuration of this connection.
+func (st *serverHandshake) mark(c *tls.Config, own settings) *mark {
+	k := newMark(st.m, own)
+	k.st = st
+	c.ClientSessionCache = k
+	return k
+}
 
-// unmanaged returns c for a connection that does not resume.
-func (m *Manager) unmanaged(c *tls.Config) *tls.Config {
-	verify := c.VerifyConnection
+// takeOver has st count the handshake in place of inner, whose configuration
+// comes to nothing.
+func (st *serverHandshake) takeOver(inner *serverHandshake) {
+	if inner == st {
+		return
+	}
+	inner.mu.Lock()
+	counted := inner.counted && !inner.finished
+	if counted {
+		inner.counted = false
+	}
+	inner.mu.Unlock()
+	switch {
+	case !counted:
+	case inner.m != st.m:
+		inner.m.stats.accept.Add(^uint64(0))
+	default:
+		st.mu.Lock()
+		st.counted = true
+		st.mu.Unlock()
+	}
+}
+
+// quicHello reports whether hello came over QUIC, which has TLS 1.3 only. In TLS
+// 1.3 crypto/tls refuses the extension over any other transport.
+func quicHello(hello *tls.ClientHelloInfo) bool {
+	return hasExtension(hello, extensionQUICParameters) &&
+		!slices.ContainsFunc(hello.SupportedVersions, func(v uint16) bool { return v < tls.VersionTLS13 })
+}
+
+// unmanaged returns c for a connection that does not resume, and says why.
+func (st *serverHandshake) unmanaged(c *tls.Config, own settings, why string) *tls.Config {
+	st.m.warnUnmanaged(why)
+	st.mu.Lock()
+	st.begun = false
+	st.mu.Unlock()
+	c.VerifyConnection = st.mark(c, own).guard
 	c.GetConfigForClient = nil
 	c.SessionTicketsDisabled = true
-	c.VerifyConnection = func(cs tls.ConnectionState) error {
-		m.countUnmanaged(&cs)
-		return callVerify(verify, cs)
-	}
 	return c
 }
 
-// verify is the VerifyConnection of the result. It runs where the per-connection
-// configuration is not in force, or where somebody wraps it.
-func (sc *serverConfig) verify(cs tls.ConnectionState) error {
-	if !sc.mark.wraps.Load() {
-		sc.m.countUnmanaged(&cs)
-		sc.warn("its GetConfigForClient was not called: call it from your own, or use ConfigForClient; do not return the result of ServerConfig from one")
+// guard is the VerifyConnection of a result. It runs where the configuration of
+// a connection is not in force, or where somebody wraps it. Connections that are
+// not managed have it, too. guardOf calls it without a connection.
+func (k *mark) guard(cs tls.ConnectionState) error {
+	if cs.Version == 0 {
+		return guardError{k}
 	}
-	return callVerify(sc.mark.verify, cs)
+	if calledByEngine() || !k.wraps.Load() {
+		k.countUnmanaged(&cs)
+		switch {
+		case k.st != nil: // unmanaged said it
+		case k.m.inForce == (gotls.ConfigReader{}):
+			k.m.warnUnmanaged(notShown)
+		default:
+			k.m.warnUnmanaged("the GetConfigForClient of ServerConfig's result was not called: call it from your own, or use ConfigForClient; do not return the result")
+		}
+	}
+	return callVerify(k.verify, cs)
 }
 
 func callVerify(verify func(tls.ConnectionState) error, cs tls.ConnectionState) error {
@@ -299,15 +377,28 @@ func callVerify(verify func(tls.ConnectionState) error, cs tls.ConnectionState) 
 	return verify(cs)
 }
 
-// warn says, once for each result of ServerConfig, why handshakes are not managed.
-func (sc *serverConfig) warn(why string) {
-	sc.warned.Do(func() { sc.m.config.Logger.Warn("handshakes of a server configuration are not managed", "why", why) })
+// warnUnmanaged says, once for each Manager, why handshakes are not managed.
+func (m *Manager) warnUnmanaged(why string) {
+	if m.warnings.first(why) {
+		m.config.Logger.Warn("handshakes of a server configuration are not managed", "why", why)
+	}
 }
 
-func (m *Manager) countUnmanaged(cs *tls.ConnectionState) {
-	m.stats.accept.Add(1)
-	m.stats.acceptGood.Add(1)
-	m.stats.outcome(serverSide, cs.Version, Unmanaged)
+func (k *mark) countUnmanaged(cs *tls.ConnectionState) {
+	if k.st == nil || k.st.count() {
+		k.m.stats.accept.Add(1)
+	}
+	k.m.stats.acceptGood.Add(1)
+	k.m.stats.outcome(serverSide, cs.Version, Unmanaged)
+}
+
+// count reports whether the handshake is yet to be counted, and notes that it is.
+func (st *serverHandshake) count() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	counted := st.counted
+	st.counted = true
+	return !counted
 }
 
 // handshakeFor returns the state that a higher level prepared for the

@@ -78,7 +78,8 @@ func (c *counters) outcome(of side, version uint16, r Reason) {
 }
 
 // Stats returns the counters as they are now. Every counter only grows, except
-// Number and Revocations.
+// Number and Revocations, and Accept where another Manager takes a handshake over
+// (see ServerConfig).
 func (m *Manager) Stats() Stats {
 	c := &m.stats
 	s := Stats{

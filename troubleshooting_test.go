@@ -45,7 +45,7 @@ func TestTroubleshootingLogLines(t *testing.T) {
 			continue
 		}
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
-			if message := logged(n); message != "" {
+			if message := logMessage(n); message != "" {
 				found++
 				if !strings.Contains(rows.String(), "`"+message+"`") {
 					t.Errorf("%s: docs/troubleshooting.md does not explain %q", f.position(n.Pos()), message)
@@ -59,9 +59,9 @@ func TestTroubleshootingLogLines(t *testing.T) {
 	}
 }
 
-// logged returns the message that a call logs, or what it begins with; "" if n
+// logMessage returns the message that a call logs, or what it begins with; "" if n
 // is no such call.
-func logged(n ast.Node) string {
+func logMessage(n ast.Node) string {
 	call, ok := n.(*ast.CallExpr)
 	if !ok || len(call.Args) == 0 {
 		return ""

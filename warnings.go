@@ -9,6 +9,7 @@ import (
 type warnings struct {
 	mu   sync.Mutex
 	said map[string]*warning // by message: there are as many as places in the code
+	ever map[string]bool     // what first was asked for
 }
 
 type warning struct {
@@ -47,4 +48,18 @@ func (w *warnings) admit(message string) (suppressed int, ok bool) {
 	}
 	suppressed, said.suppressed, said.last = said.suppressed, 0, time.Now()
 	return suppressed, true
+}
+
+// first reports whether nothing was said of this before.
+func (w *warnings) first(what string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ever[what] {
+		return false
+	}
+	if w.ever == nil {
+		w.ever = make(map[string]bool)
+	}
+	w.ever[what] = true
+	return true
 }
