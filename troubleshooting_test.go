@@ -59,6 +59,17 @@ func TestTroubleshootingLogLines(t *testing.T) {
 	}
 }
 
+// TestTroubleshootingUnmanaged: the causes that the page quotes are the log's words.
+func TestTroubleshootingUnmanaged(t *testing.T) {
+	t.Parallel()
+	source := read(t, "server_config.go")
+	for _, row := range markdownTable(t, "docs/troubleshooting.md", "It says") {
+		if !strings.Contains(source, `"`+row["It says"]) {
+			t.Errorf("server_config.go does not say %q", row["It says"])
+		}
+	}
+}
+
 // logMessage returns the message that a call logs, or what it begins with; "" if n
 // is no such call.
 func logMessage(n ast.Node) string {
