@@ -11,6 +11,7 @@ import (
 	"github.com/reprise-tls/reprise/internal/asn1sess"
 	"github.com/reprise-tls/reprise/internal/cache"
 	"github.com/reprise-tls/reprise/internal/gotls"
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 // Held returns the references to s: the caller's and the library's.
@@ -130,3 +131,23 @@ func HideConfigs(m *Manager) { m.inForce = gotls.ConfigReader{} }
 
 // Plain returns c as the application set it.
 func Plain(c *tls.Config) *tls.Config { return plain(c, markOf(c)) }
+
+// Claims returns how many sessions of single use handshakes under way offer.
+func Claims(m *Manager) int {
+	m.claims.mu.Lock()
+	defer m.claims.mu.Unlock()
+	return len(m.claims.all)
+}
+
+// Unproven returns how many sessions are on probation, and their bytes.
+func Unproven(m *Manager) (sessions int, bytes int64) {
+	m.probation.mu.Lock()
+	defer m.probation.mu.Unlock()
+	return m.probation.shares.Len(), m.probation.shares.Weight()
+}
+
+// LimitUnproven sets how many bytes may be on probation.
+func LimitUnproven(m *Manager, bytes int64) { m.probation.limit = bytes }
+
+// OwnRing returns the ring of ticket keys that New made, nil if it made none.
+func OwnRing(m *Manager) *ticket.KeyRing { return m.ring }

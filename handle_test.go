@@ -3,6 +3,7 @@ package reprise
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"io"
 	"slices"
@@ -53,5 +54,50 @@ func TestHandlesWithoutRandomness(t *testing.T) {
 	}
 	if _, err := New(Config{Rand: broken}); err == nil {
 		t.Error("a Manager out of nothing")
+	}
+}
+
+// TestHandlesOfEarlierProcess: a handle under another key counts as such, and
+// one in 256, which looks as if it were of this key, as forged.
+func TestHandlesOfEarlierProcess(t *testing.T) {
+	newKey := func() (key []byte, first byte) {
+		key = make([]byte, handleKeyLen)
+		rand.Read(key)
+		h, err := newHandles(&Config{HandleKey: key, Rand: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key, h.first
+	}
+	const tries = 20_000
+	mine, first := newKey()
+	keys, alike := make(map[Reason][]byte), 0
+	for range tries {
+		key, other := newKey()
+		if other == first {
+			keys[Forged] = key
+			alike++
+		} else {
+			keys[UnknownKey] = key
+		}
+	}
+	if alike < tries/256/2 || alike > tries/256*2 { // eight standard deviations, about
+		t.Errorf("%d of %d keys look alike", alike, tries)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for want, key := range keys {
+			b := newBridge(t, version, Config{NoTickets: true, HandleKey: key})
+			session, _, why := b.connect(nil)
+			if why != NothingOffered {
+				t.Fatal(why)
+			}
+			b.sm = b.manager(Config{NoTickets: true, HandleKey: mine})
+			next, _, why := b.connect(session)
+			if why != want {
+				t.Errorf("%s: %v, want %v", tls.VersionName(version), why, want)
+			}
+			session.Free()
+			next.Free()
+		}
 	}
 }

@@ -62,6 +62,7 @@ var testsWithoutSource = map[string]string{
 	"bench_test.go":                  "benchmarks of the whole package",
 	"attack_test.go":                 "one test for each security claim, across files",
 	"readme_test.go":                 "holds the README to the tree",
+	"memory_test.go":                 "what strangers can make a server keep, across files",
 	"model_test.go":                  "compares the package with a simple model",
 	"parity_test.go":                 "holds docs/parity.md against the code and libssl",
 	"manpage_test.go":                "a test for each rule of libssl's manual pages, or of man pages against the commands",

@@ -148,7 +148,8 @@ func (m *Manager) Remove(s *Session) bool {
 	if s == nil {
 		return false
 	}
-	if _, ok := s.cacheKey(); !ok {
+	key, ok := s.cacheKey()
+	if !ok {
 		if s.owner.Load() == m {
 			m.revokeTicket(s)
 		}
@@ -157,6 +158,7 @@ func (m *Manager) Remove(s *Session) bool {
 	if !s.own(m) {
 		return false
 	}
+	m.probation.remove(key)
 	cached := m.cache.remove(s, CauseRemoved)
 	if !cached {
 		m.revokeTicket(s)
@@ -249,16 +251,15 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 		return func() {}
 	}
 	var gone []removal
+	var err error
 	if m.keeps(s) {
-		var err error
-		if _, gone, err = m.cache.insert(s); err != nil {
-			m.warn("session not cached", "session", s, "err", err)
-		}
+		_, gone, err = m.cache.insert(s)
 	}
 	if m.config.autoClears() {
 		gone = append(gone, m.cache.clear(m.now().Unix())...)
 	}
 	return func() {
+		m.warnUncached(s, err)
 		m.cache.tell(gone)
 		if f := m.config.OnNew; f != nil {
 			f(s)
@@ -267,29 +268,39 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 	}
 }
 
-// prove moves a session whose peer is proven to where it belongs, once. The
-// callbacks that follow from it are in what it returns: run them without a lock.
-func (m *Manager) prove(s *Session) (callbacks func()) {
+// prove moves a session whose peer is proven to where it belongs, once: be it
+// that the handshake which made it is complete or, resumed, one that found it on
+// probation. The callbacks that follow from it are in what it returns: run them
+// without a lock.
+func (m *Manager) prove(s *Session, resumed bool) (callbacks func()) {
 	key, ok := s.cacheKey()
 	if !ok || !s.byHandle {
 		return m.settle(s, m.config.CacheMode.server())
 	}
 	defer m.moving(&key)()
-	if !m.probation.has(key) && (m.config.SingleUse || m.cache.has(key)) {
-		return noCallbacks // a resumption got here first
+	switch waits, first := m.probation.prove(key); {
+	case waits && !first, !waits && (resumed || m.config.SingleUse || m.cache.has(key)):
+		return noCallbacks // another handshake got here first
 	}
-	defer m.probation.remove(key)
-	return m.settle(s, m.config.CacheMode.server())
+	callbacks = m.settle(s, m.config.CacheMode.server())
+	leave := func() { m.probation.remove(key) }
+	if m.config.CacheMode&NoInternalStore != 0 {
+		return then(callbacks, leave) // until OnNew has put it elsewhere it is nowhere else
+	}
+	leave()
+	return callbacks
 }
 
-// promote is prove for a session on probation, by its key.
-func (m *Manager) promote(key cache.Key) (callbacks func()) {
-	s := m.probation.lookup(key, m)
+// promote is prove for a session that was found on probation. s is nil where the
+// handshake that resumed it has let go of it already.
+func (m *Manager) promote(key cache.Key, s *Session) (callbacks func()) {
 	if s == nil {
-		return noCallbacks
+		if s = m.probation.lookup(key, m); s == nil {
+			return noCallbacks
+		}
+		defer s.release()
 	}
-	defer s.release()
-	return m.prove(s)
+	return m.prove(s, true)
 }
 
 // take takes a session that served once out of wherever it is, for good.

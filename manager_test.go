@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/reprise-tls/reprise"
+	"github.com/reprise-tls/reprise/ticket"
 )
 
 // named returns a session under an id that was established at t and lasts ten seconds.
@@ -364,5 +366,171 @@ func TestExpiredLeavesCache(t *testing.T) {
 	}
 	if len(*events) != 1 || (*events)[0].cause != reprise.CauseExpired || m.Stats().Timeouts != 1 {
 		t.Errorf("told %v", *events)
+	}
+}
+
+// TestRemoveUnproven: Remove finds what is on probation, too.
+func TestRemoveUnproven(t *testing.T) {
+	r := newRigAt(t, tls.VersionTLS13)
+	sm, cm := manager(t, reprise.Config{NoTickets: true}), manager(t, reprise.Config{})
+	connect := func(session *reprise.Session) *reprise.Conn {
+		nc, ns := pipe(t)
+		client := cm.Client(nc, r.client)
+		if err := client.SetSession(session); err != nil {
+			t.Fatal(err)
+		}
+		talk(t, client, tls.Server(ns, sm.ServerConfig(r.server)))
+		return client
+	}
+	session := wait(t, connect(nil))
+	defer session.Free()
+	if !reused(connect(session)) {
+		t.Fatal("not resumed: the test would prove nothing")
+	}
+	named := reprise.NewSession()
+	defer named.Free()
+	named.SetProtocolVersion(tls.VersionTLS13)
+	named.SetID(session.Ticket())
+	sm.Remove(named)
+	if reused(connect(session)) {
+		t.Error("it resumes still")
+	}
+}
+
+// TestOnNewUnderWay: while OnNew puts a session elsewhere a client that comes
+// back at once resumes, and the session is announced once.
+func TestOnNewUnderWay(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		for _, mode := range []reprise.CacheMode{reprise.CacheServer, reprise.NoInternalStore, reprise.NoInternal} {
+			var sm *reprise.Manager
+			var client *reprise.Conn
+			cm, news := manager(t, reprise.Config{}), make(map[string]int)
+			sm = manager(t, reprise.Config{
+				NoTickets: true, CacheMode: mode, OnLookup: func(uint16, []byte) *reprise.Session { return nil },
+				OnNew: func(s *reprise.Session) {
+					if news[string(s.ID())]++; len(news) > 1 {
+						return
+					}
+					session := wait(t, client)
+					defer session.Free()
+					for range 2 {
+						if _, why := r.offer(sm, cm, at(version, r.server), at(version, r.client), session); why != reprise.Resumed {
+							t.Errorf("%s, %v: %v", tls.VersionName(version), mode, why)
+						}
+					}
+				},
+			})
+			nc, ns := pipe(t)
+			client = cm.Client(nc, at(version, r.client))
+			if err := client.SetSession(nil); err != nil {
+				t.Fatal(err)
+			}
+			talk(t, client, sm.Server(ns, at(version, r.server)))
+			for id, n := range news {
+				if n != 1 {
+					t.Errorf("session %x was announced %d times", id, n)
+				}
+			}
+			if len(news) == 0 {
+				t.Error("nothing was announced")
+			}
+		}
+	}
+}
+
+// TestCloseUnderWay: a handshake that is under way when the Manager is closed is
+// complete, makes no ticket, and counts as no failure; handshakes that begin later
+// are full. What New made is wiped, and what the caller gave is not.
+func TestCloseUnderWay(t *testing.T) {
+	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
+		for level, end := range ends {
+			for _, given := range []bool{false, true} {
+				r, config := newRig(t), reprise.Config{NoTickets: noTickets}
+				if given {
+					config.Tickets = newRing(t)
+				}
+				m := manager(t, config)
+				r.server, r.client = at(version, r.server), at(version, r.client)
+				serve := func(nc net.Conn) error { return end(m, nc, r.server) }
+				o := offers(nil)
+				for i := range 2 {
+					if resumed, err := visit(serve, "192.0.2.1", r.client, &o); err != nil || resumed != (i > 0) {
+						t.Fatalf("%s: resumed %v, %v", level, resumed, err)
+					}
+				}
+				before := o
+				slow, fresh := r.server.Clone(), offers(nil)
+				slow.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+					m.Close()
+					return &r.server.Certificates[0], nil
+				}
+				slow.Certificates = nil
+				if _, err := visit(func(nc net.Conn) error { return end(m, nc, slow) }, "192.0.2.1", r.client, &fresh); err != nil {
+					t.Errorf("%s: under way: %v", level, err)
+				}
+				for _, o := range []*offering{before, fresh} {
+					if resumed, err := visit(serve, "192.0.2.1", r.client, &o); err != nil || resumed {
+						t.Errorf("%s: after Close: resumed %v, %v", level, resumed, err)
+					}
+				}
+				n, weight := reprise.Unproven(m)
+				if st := m.Stats(); n != 0 || weight != 0 || st.Number != 0 || st.WrapFailures != 0 {
+					t.Errorf("%s: %d on probation, %d bytes, %+v", level, n, weight, st)
+				}
+				ring := reprise.OwnRing(m)
+				if given {
+					if _, err := config.Tickets.Seal([]byte("a session")); err != nil || ring != nil {
+						t.Errorf("the caller's ring was closed: %v", err)
+					}
+					continue
+				}
+				if _, err := ring.Seal([]byte("a session")); err == nil {
+					t.Error("the ring that New made seals")
+				}
+			}
+		}
+	})
+}
+
+// newRing returns a ring of one key.
+func newRing(t testing.TB) *ticket.KeyRing {
+	t.Helper()
+	ring, err := ticket.NewKeyRing(ticket.GenerateKey(ticket.FormAEAD))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// TestCloseWhileSealing: a ring that is closed while a ticket is made is no failure.
+func TestCloseWhileSealing(t *testing.T) {
+	r := newRig(t)
+	for _, version := range later {
+		var m *reprise.Manager
+		m = manager(t, reprise.Config{OnSeal: func(*reprise.Session) { m.Close() }})
+		if _, s := r.at(m, manager(t, reprise.Config{}), version, nil); reused(s) {
+			t.Error("resumed")
+		}
+		if st := m.Stats(); st.WrapFailures != 0 {
+			t.Errorf("%d failures", st.WrapFailures)
+		}
+	}
+}
+
+// TestCloseSingleUse: what handshakes under way offer is free once they are over.
+func TestCloseSingleUse(t *testing.T) {
+	for _, version := range later {
+		s := &singleServer{rig: newRig(t), m: manager(t, reprise.Config{NoTickets: true, SingleUse: true})}
+		singleServers["Accept"](t, s)
+		resumed, _, err := s.both(version, s.first(version), true, func() {
+			if n := reprise.Claims(s.m); n != 1 {
+				t.Errorf("%d claims", n)
+			}
+			s.m.Close()
+		})
+		if err != nil || resumed != 1 || reprise.Claims(s.m) != 0 {
+			t.Errorf("%d resumed, %d claims, %v", resumed, reprise.Claims(s.m), err)
+		}
 	}
 }

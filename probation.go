@@ -25,6 +25,7 @@ type probation struct {
 type waiting struct {
 	key    cache.Key
 	packed []byte // with its secrets
+	proven bool   // its peer is: it is about to leave
 }
 
 const (
@@ -60,7 +61,7 @@ func (p *probation) add(key cache.Key, s *Session, network fair.Name) error {
 		return ErrClosed
 	}
 	p.drop(key)
-	p.entries[key] = p.shares.Add(network, int64(len(packed)+waitingSize), waiting{key, packed})
+	p.entries[key] = p.shares.Add(network, int64(cap(packed)+waitingSize), waiting{key: key, packed: packed})
 	for p.shares.Weight() > p.limit {
 		p.drop(p.shares.Victim().Value.key)
 	}
@@ -83,6 +84,20 @@ func (p *probation) has(key cache.Key) bool {
 	defer p.mu.Unlock()
 	_, ok := p.entries[key]
 	return ok
+}
+
+// prove notes that the peer of a session is proven. It reports whether the
+// session is on probation, and whether its peer was proven for the first time.
+func (p *probation) prove(key cache.Key) (waits, first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e, ok := p.entries[key]
+	if !ok {
+		return false, false
+	}
+	first = !e.Value.proven
+	e.Value.proven = true
+	return true, first
 }
 
 func (p *probation) remove(key cache.Key) bool {

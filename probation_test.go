@@ -139,7 +139,8 @@ func TestProbationUnfinished(t *testing.T) {
 			} else {
 				go tls.Client(cut{nc}, config).Handshake()
 			}
-			c, err := m.shakeHands(t.Context(), ns, m.ServerConfig(server), time.Minute)
+			c := m.serverSide(ns, m.ServerConfig(server))
+			err = m.shakeHands(t.Context(), c, time.Minute)
 			synctest.Wait()
 			if (err == nil) != finished {
 				t.Fatalf("handshake: %v", err)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -545,6 +546,117 @@ func TestAcceptContextIDs(t *testing.T) {
 				t.Error("the next session does not resume under the server's own context")
 			}
 			next.Free()
+		}
+	}
+}
+
+// TestRevokeUnderWay: a revocation reaches a handshake that resumes and is not
+// complete: the connection ends, and neither its session nor the one that the
+// client got in its course resumes.
+func TestRevokeUnderWay(t *testing.T) {
+	r := newRig(t)
+	mine := r.ca.Leaf(t, "mine")
+	revocations := map[string]func(*reprise.Manager, *reprise.Session){
+		"lineage":     func(m *reprise.Manager, s *reprise.Session) { m.Revoke(reprise.ByLineage(s)) },
+		"certificate": func(m *reprise.Manager, _ *reprise.Session) { m.Revoke(reprise.ByCertificate(mine.Leaf)) },
+		"server name": func(m *reprise.Manager, _ *reprise.Session) { m.Revoke(reprise.ByServerName("a.test")) },
+		"time":        func(m *reprise.Manager, _ *reprise.Session) { m.Revoke(reprise.AuthenticatedBefore(time.Now())) },
+		"all":         func(m *reprise.Manager, _ *reprise.Session) { m.FlushAll() },
+		"another":     func(m *reprise.Manager, _ *reprise.Session) { m.Revoke(reprise.ByServerName("b.test")) },
+	}
+	forms := map[string]reprise.Config{"tickets": {}, "handles": {NoTickets: true}, "single use": {NoTickets: true, SingleUse: true}}
+	for name, revoke := range revocations {
+		for form, config := range forms {
+			for _, level := range []string{"listener", "connection"} {
+				for _, version := range later {
+					t.Run(fmt.Sprintf("%s/%s/%s/%s", name, form, level, tls.VersionName(version)), func(t *testing.T) {
+						revokeUnderWay(t, r, mine, config, level, version, revoke, name != "another")
+					})
+				}
+			}
+		}
+	}
+}
+
+func revokeUnderWay(t *testing.T, r *rig, mine tls.Certificate, config reprise.Config, level string, version uint16,
+	revoke func(*reprise.Manager, *reprise.Session), gone bool) {
+	seen := new(events)
+	m := manager(t, seen.watch(config))
+	sc, cc := r.mutual(version, mine)
+	connect := func(o *offering) (c *tls.Conn, j *joined, ended <-chan error) {
+		nc, ns := pipe(t)
+		done := make(chan error, 1)
+		go func() {
+			if level == "listener" {
+				done <- levels[level](m, ns, sc)
+				return
+			}
+			c := m.Server(ns, sc)
+			defer c.Free()
+			err := c.Handshake()
+			if reused, why := c.SessionReused(); err != nil && (reused || why != reprise.Revoked || c.Session() != nil) {
+				t.Errorf("it says: resumed %v, %v, and has session %v", reused, why, c.Session())
+			}
+			c.Close()
+			done <- err
+		}()
+		j, cc := &joined{Conn: nc}, cc.Clone()
+		cc.ClientSessionCache = o
+		c = tls.Client(j, cc)
+		if err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		return c, j, done
+	}
+	complete := func(c *tls.Conn, j *joined) {
+		j.mu.Lock()
+		j.flush()
+		j.mu.Unlock()
+		io.Copy(io.Discard, c) // the session comes with TLS 1.3
+		c.Close()
+	}
+	first, kept := offers(nil), cc.Clone()
+	kept.ClientSessionCache = first
+	nc, ns := pipe(t)
+	server := m.Server(ns, sc)
+	defer server.Free()
+	talk(t, tls.Client(nc, kept), server)
+
+	next := offers(first.next)
+	c, j, ended := connect(next)
+	if !c.ConnectionState().DidResume {
+		t.Fatal("not resumed: the test would prove nothing")
+	}
+	news, before := seen.news.Load(), m.Stats()
+	revoke(m, server.Session())
+	complete(c, j)
+	if err := <-ended; errors.Is(err, reprise.ErrRevoked) != gone || !gone && err != nil {
+		t.Errorf("the handshake ended with %v", err)
+	}
+	st := m.Stats()
+	if gone && (st.NotResumed[reprise.Revoked] != before.NotResumed[reprise.Revoked]+1 || st.Hits != before.Hits || seen.news.Load() != news) {
+		t.Errorf("%d announced, counted %+v", seen.news.Load()-news, st)
+	}
+	if reprise.Claims(m) != 0 {
+		t.Error("its claim is left")
+	}
+	for what, offer := range map[string]*tls.ClientSessionState{"its session": first.next, "its next session": next.next} {
+		if offer == nil {
+			if version == tls.VersionTLS13 {
+				t.Errorf("no %s", what)
+			}
+			continue
+		}
+		if what == "its session" && !gone {
+			continue
+		}
+		c, j, ended := connect(offers(offer))
+		if c.ConnectionState().DidResume == gone {
+			t.Errorf("%s: resumed %v", what, !gone)
+		}
+		complete(c, j)
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -91,6 +91,25 @@ const (
 	extensionQUICParameters = 57
 )
 
+// suites are what crypto/tls can negotiate.
+var suites = func() (ids []uint16) {
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}()
+
+// knownSuites returns what crypto/tls can negotiate of what a client offers. The
+// client may offer 32 thousand, which are not to be kept as long as a connection.
+func knownSuites(offered []uint16) (known []uint16) {
+	for _, id := range suites {
+		if slices.Contains(offered, id) {
+			known = append(known, id)
+		}
+	}
+	return known
+}
+
 func hasExtension(hello *tls.ClientHelloInfo, number uint16) bool {
 	return slices.Contains(hello.Extensions, number)
 }
@@ -113,7 +132,7 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own 
 	st.begun, st.config, st.hooks, st.over = true, c, own.hooks, hello.Context()
 	st.line = m.newLine()
 	st.hello = helloFacts{
-		suites: hello.CipherSuites,
+		suites: knownSuites(hello.CipherSuites),
 		psk:    hasExtension(hello, extensionPreSharedKey),
 		ems:    hasExtension(hello, extensionEMS),
 	}
@@ -195,15 +214,30 @@ func (st *serverHandshake) proven(resumed bool) (callbacks func()) {
 	case st.m.config.SingleUse && origin != fromTicket:
 		callbacks = st.m.take(st.found.key)
 	case origin == fromProbation:
-		callbacks = st.m.promote(st.found.key)
+		callbacks = st.m.promote(st.found.key, st.candidate)
 	case origin == fromOutside:
 		callbacks = st.m.adopt(st.candidate)
 	}
 	if st.pending {
 		st.pending = false
-		callbacks = then(callbacks, st.m.prove(st.session))
+		callbacks = then(callbacks, st.m.prove(st.session, false))
+		st.share()
 	}
 	return callbacks
+}
+
+// share makes the object that the cache has the connection's session: it is
+// another one if a handshake that resumed the session was first to cache it. The
+// caller holds st.mu.
+func (st *serverHandshake) share() {
+	key, ok := st.session.cacheKey()
+	if !ok || !st.session.byHandle {
+		return
+	}
+	if s := st.m.cache.lookup(key, libraryRef); s != nil {
+		st.attachLocked(s)
+		s.release()
+	}
 }
 
 // end lets go of what a handshake needs while it is under way. The caller holds st.mu.

@@ -3,7 +3,6 @@ package reprise
 import (
 	"net"
 	"sync"
-	"time"
 
 	"github.com/reprise-tls/reprise/internal/fair"
 )
@@ -42,36 +41,46 @@ func newGate(limit int) *gate {
 func (g *gate) wait() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.room()
+}
+
+// room is wait for a caller that holds g.mu.
+func (g *gate) room() bool {
 	for !g.closed && g.finished >= g.limit {
 		g.changed.Wait()
 	}
 	return !g.closed
 }
 
-// enter gives a handshake a slot; nil once the gate is closed.
+// enter gives a handshake a slot, once there is room; nil if the gate is closed.
 func (g *gate) enter(nc net.Conn, m *Manager) *slot {
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
+	s := &slot{gate: g, nc: nc}
+	shed, ok := g.add(s, fair.Network(nc.RemoteAddr()))
+	if !ok {
 		return nil
 	}
-	var shed *slot
-	if g.underway.Len()+g.finished >= g.limit {
-		if v := g.underway.Victim(); v != nil {
-			shed = v.Value
-			shed.shed = true
-			g.underway.Remove(v)
-		}
-	}
-	s := &slot{gate: g, nc: nc}
-	s.item = g.underway.Add(fair.Network(nc.RemoteAddr()), 1, s)
-	g.mu.Unlock()
 	if shed != nil {
 		m.stats.shed.Add(1)
 		m.warn("handshake closed: too many are under way (Config.MaxHandshakes)", "peer", addressString(shed.nc.RemoteAddr()))
 		shed.nc.Close()
 	}
 	return s
+}
+
+// add adds s and returns the slot that makes room for it, nil if there was room.
+func (g *gate) add(s *slot, network fair.Name) (shed *slot, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.room() {
+		return nil, false
+	}
+	s.item = g.underway.Add(network, 1, s)
+	if g.underway.Len()+g.finished > g.limit {
+		shed = g.underway.Victim().Value // never s, which is the newest of several
+		shed.shed = true
+		g.underway.Remove(shed.item)
+	}
+	return shed, true
 }
 
 // finish notes that the handshake is complete; false if it was closed to make room.
@@ -116,20 +125,25 @@ func (g *gate) settle() {
 	}
 }
 
-// close lets nobody in any more. Handshakes under way have grace left, or are
-// closed if that is 0. It returns what is closed when all have left.
-func (g *gate) close(grace time.Duration) (empty <-chan struct{}) {
+// close lets nobody in any more. It returns what is closed when all have left.
+func (g *gate) close() (empty <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	empty, g.closed = g.empty, true
-	for s := range g.underway.All() {
-		if grace == 0 {
-			s.Value.nc.Close()
-		} else {
-			s.Value.nc.SetDeadline(time.Now().Add(grace))
-		}
-	}
 	g.changed.Broadcast()
 	g.settle()
 	return empty
+}
+
+// abort closes the handshakes under way.
+func (g *gate) abort() {
+	g.mu.Lock()
+	var all []net.Conn
+	for item := range g.underway.All() {
+		all = append(all, item.Value.nc)
+	}
+	g.mu.Unlock()
+	for _, nc := range all { // a transport may take its time to close
+		nc.Close()
+	}
 }

@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"reflect"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -20,20 +22,27 @@ import (
 // keyFile, or from srv.TLSConfig where both are "".
 //
 // Handshakes are those of NewListener, so that handlers are called for proven
-// peers only. SessionFromContext, ResumptionFromContext tell about a request's
-// connection. It sets srv.ConnContext, which calls the one that was there, and
-// adds "h2" to the protocols of srv.TLSConfig where srv speaks HTTP/2.
+// peers only. FromContext and ResumptionFromContext tell about a request's
+// connection. For them ServeTLS sets srv.ConnContext, to call the one that was
+// there and then [ConnContext], unless it is ConnContext: set that yourself if
+// srv serves another listener already.
 //
 // As with net/http a handshake takes the shortest of srv's ReadHeaderTimeout,
 // ReadTimeout, WriteTimeout and, here, Config.HandshakeTimeout; a client that
 // speaks plain HTTP is answered 400; a handshake that fails, or panics, is
 // logged to srv.ErrorLog; Close closes handshakes under way, and Shutdown waits
-// for them, five seconds at most, without heeding its context meanwhile.
+// for them.
 //
-// Unlike with net/http, ConnState and ConnContext are called when the handshake
-// is complete, and not for those that fail; the context of a handshake has
-// http.ServerContextKey and http.LocalAddrContextKey, but nothing of BaseContext
-// or ConnContext.
+// Unlike with net/http:
+//
+//   - ConnState and ConnContext are called when the handshake is complete, and
+//     not for those that fail;
+//   - the context of a handshake has http.ServerContextKey and
+//     http.LocalAddrContextKey, but nothing of BaseContext or ConnContext;
+//   - Config.MaxHandshakes bounds the handshakes under way;
+//   - Shutdown waits for handshakes five seconds at most, without heeding its
+//     context, and ServeTLS does not return before; a Close meanwhile waits, too;
+//   - if l fails for good, the handshakes under way are closed.
 func (m *Manager) ServeTLS(srv *http.Server, l net.Listener, certFile, keyFile string) error {
 	config, err := httpConfig(srv)
 	if err != nil {
@@ -48,7 +57,10 @@ func (m *Manager) ServeTLS(srv *http.Server, l net.Listener, certFile, keyFile s
 	}
 	prepare(srv)
 	ln := m.newListener(l, config)
-	ln.ctx = context.WithValue(context.WithValue(ln.ctx, http.ServerContextKey, srv), http.LocalAddrContextKey, l.Addr())
+	ln.context = func(nc net.Conn) context.Context {
+		ctx := context.WithValue(context.Background(), http.ServerContextKey, srv)
+		return context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
+	}
 	ln.graceful = shuttingDown
 	ln.failed = func(nc net.Conn, err error) { handshakeFailed(srv, nc, err) }
 	for _, d := range []time.Duration{srv.ReadHeaderTimeout, srv.ReadTimeout, srv.WriteTimeout} {
@@ -106,11 +118,10 @@ func handshakeIn(ctx context.Context) *serverHandshake {
 // httpConfig returns a copy of srv's configuration with the protocols that
 // net/http would offer.
 func httpConfig(srv *http.Server) (*tls.Config, error) {
-	h2, err := speaksHTTP2(srv)
-	if err != nil {
+	if err := setUpHTTP2(srv); err != nil {
 		return nil, err
 	}
-	h1 := srv.Protocols == nil || srv.Protocols.HTTP1()
+	h1, h2 := httpProtocols(srv)
 	config := cloneConfig(srv.TLSConfig)
 	config.NextProtos = slices.DeleteFunc(slices.Clone(config.NextProtos), func(p string) bool {
 		return p == "http/1.1" && !h1 || p == "h2" && !h2
@@ -121,24 +132,29 @@ func httpConfig(srv *http.Server) (*tls.Config, error) {
 	if h1 && !slices.Contains(config.NextProtos, "http/1.1") {
 		config.NextProtos = append(config.NextProtos, "http/1.1")
 	}
-	if h2 && srv.TLSConfig != nil && !slices.Contains(srv.TLSConfig.NextProtos, "h2") {
-		// Serve sets HTTP/2 up only where it finds it here.
-		srv.TLSConfig = srv.TLSConfig.Clone()
-		srv.TLSConfig.NextProtos = config.NextProtos
-	}
 	return config, nil
 }
 
-// speaksHTTP2 asks net/http itself, by a server that has srv's settings and
-// serves nothing: GODEBUG has a say, too. The error is one that srv.ServeTLS
-// would return.
-func speaksHTTP2(srv *http.Server) (bool, error) {
-	trial := &http.Server{TLSConfig: cloneConfig(srv.TLSConfig), TLSNextProto: srv.TLSNextProto, Protocols: srv.Protocols, HTTP2: srv.HTTP2}
-	trial.TLSConfig.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errNoConnection }
-	if err := trial.ServeTLS(noConnections{}, "", ""); !errors.Is(err, errNoConnection) {
-		return false, err
+// httpProtocols returns what srv, which was set up, speaks over TLS.
+func httpProtocols(srv *http.Server) (h1, h2 bool) {
+	if p := srv.Protocols; p != nil && *p != (http.Protocols{}) {
+		return p.HTTP1(), p.HTTP2()
 	}
-	return trial.TLSNextProto["h2"] != nil, nil
+	_, h2 = srv.TLSNextProto["h2"]
+	return true, h2 && srv.Protocols == nil
+}
+
+// noFile is the name of no file on any system.
+const noFile = "\x00"
+
+// setUpHTTP2 has net/http set srv up for HTTP/2, which its ServeTLS does first,
+// once and under a lock of its own; for want of a certificate it goes no further.
+func setUpHTTP2(srv *http.Server) error {
+	err := srv.ServeTLS(noConnections{}, noFile, noFile)
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == noFile {
+		return nil
+	}
+	return err
 }
 
 // noConnections is a listener that gives none.
@@ -150,27 +166,36 @@ func (noConnections) Accept() (net.Conn, error) { return nil, errNoConnection }
 func (noConnections) Close() error              { return nil }
 func (noConnections) Addr() net.Addr            { return &net.TCPAddr{} }
 
-// prepare sets srv's ConnContext, unless it was set for another listener.
+// preparing is held while a server's ConnContext is looked at and set.
+var preparing sync.Mutex
+
+// prepare sets srv's ConnContext, unless it was set for another listener, which
+// may be serving: then it must not be written to.
 func prepare(srv *http.Server) {
-	if srv.ConnContext != nil && code(srv.ConnContext) == code(chained(nil)) {
+	preparing.Lock()
+	defer preparing.Unlock()
+	if f := srv.ConnContext; f != nil && (code(f) == code(ConnContext) || code(f) == code(connContext{}.with)) {
 		return
 	}
-	srv.ConnContext = chained(srv.ConnContext)
+	srv.ConnContext = connContext{srv.ConnContext}.with
 }
 
+// code tells functions apart, but not the method values of one method.
 func code(f any) uintptr { return reflect.ValueOf(f).Pointer() }
 
-// chained returns a ConnContext that calls inner and ConnContext.
-func chained(inner func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
-	return func(ctx context.Context, c net.Conn) context.Context {
-		if inner != nil {
-			ctx = inner(ctx, c)
-		}
-		if ctx == nil {
-			return nil // net/http panics, as without
-		}
-		return ConnContext(ctx, c)
+// connContext calls the application's ConnContext and ours.
+type connContext struct {
+	inner func(context.Context, net.Conn) context.Context
+}
+
+func (cc connContext) with(ctx context.Context, c net.Conn) context.Context {
+	if cc.inner != nil {
+		ctx = cc.inner(ctx, c)
 	}
+	if ctx == nil {
+		return nil // net/http panics, as without
+	}
+	return ConnContext(ctx, c)
 }
 
 // shuttingDown reports whether http.Server.Shutdown calls, and not Close. Both
@@ -197,7 +222,7 @@ func handshakeFailed(srv *http.Server, nc net.Conn, err error) {
 	}
 	var p *panicError
 	if errors.As(err, &p) {
-		if p.value != http.ErrAbortHandler {
+		if p.value != http.ErrAbortHandler && p.value != errGoexit {
 			logf("http: panic serving %v: %v\n%s", nc.RemoteAddr(), p.value, p.stack)
 		}
 		return
@@ -205,6 +230,7 @@ func handshakeFailed(srv *http.Server, nc net.Conn, err error) {
 	reason := err.Error()
 	if re, ok := err.(tls.RecordHeaderError); ok && re.Conn != nil && looksLikeHTTP(re.RecordHeader) {
 		io.WriteString(re.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+		re.Conn.Close()
 		reason = "client sent an HTTP request to an HTTPS server"
 	}
 	logf("http: TLS handshake error from %s: %v", nc.RemoteAddr(), reason)

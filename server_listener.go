@@ -45,17 +45,21 @@ func (m *Manager) NewListener(inner net.Listener, config *tls.Config) (net.Liste
 	return m.newListener(inner, config), nil
 }
 
+// bringsCertificate asks what the application set: a result of ServerConfig has a
+// GetConfigForClient that brings none.
 func bringsCertificate(c *tls.Config) bool {
-	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+	c = plain(c)
+	return len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil
 }
 
 func (m *Manager) newListener(inner net.Listener, config *tls.Config) *listener {
 	l := &listener{
-		Listener: inner, m: m, config: m.ServerConfig(config), ctx: context.Background(),
+		Listener: inner, m: m, config: m.ServerConfig(config),
 		timeout: m.config.HandshakeTimeout, gate: newGate(m.config.MaxHandshakes),
 		ready: make(chan *tls.Conn), errs: make(chan error),
 		closing: make(chan struct{}), ended: make(chan struct{}),
 	}
+	l.context = func(net.Conn) context.Context { return context.Background() }
 	l.failed = l.logFailed
 	return l
 }
@@ -66,9 +70,9 @@ type listener struct {
 	net.Listener
 	m       *Manager
 	config  *tls.Config
-	ctx     context.Context // of handshakes
 	timeout time.Duration
-	failed  func(nc net.Conn, err error) // told of handshakes that failed, before nc is closed
+	context func(nc net.Conn) context.Context // of a handshake
+	failed  func(nc net.Conn, err error)      // told of handshakes that failed, before nc is closed
 	// graceful reports, when Close is called, whether handshakes under way are
 	// let finish. nil means that they are closed.
 	graceful func() bool
@@ -86,6 +90,11 @@ type listener struct {
 func (l *listener) Accept() (net.Conn, error) {
 	l.start.Do(func() { go l.run() })
 	select {
+	case c := <-l.ready: // errors of the inner listener keep none of these waiting
+		return c, nil
+	default:
+	}
+	select {
 	case c := <-l.ready:
 		return c, nil
 	case err := <-l.errs:
@@ -99,31 +108,52 @@ func (l *listener) run() {
 	for l.gate.wait() {
 		nc, err := l.Listener.Accept()
 		if err != nil {
-			select {
-			case l.errs <- err:
-			case <-l.closing:
+			if !l.report(err) {
 				return
 			}
 			continue
 		}
-		if s := l.gate.enter(nc, l.m); s != nil {
-			go l.shake(nc, s)
-		} else {
+		s := l.gate.enter(nc, l.m)
+		if s == nil {
 			nc.Close()
+			return
 		}
+		go l.shake(nc, s)
+	}
+}
+
+// report hands an error of the inner listener to Accept; false once Close was
+// called, of which the error then tells.
+func (l *listener) report(err error) bool {
+	select {
+	case <-l.closing:
+		return false
+	default:
+	}
+	select {
+	case l.errs <- err:
+		return true
+	case <-l.closing:
+		return false
 	}
 }
 
 // shake runs a handshake and hands the connection to Accept.
 func (l *listener) shake(nc net.Conn, s *slot) {
 	defer s.leave()
-	c, err := l.m.shakeHands(l.ctx, nc, l.config, l.timeout)
+	c := l.m.serverSide(nc, l.config)
+	var err error = &panicError{value: errGoexit} // unless shakeHands returns
+	defer func() {
+		if err != nil {
+			l.failed(nc, err)
+			c.Close()
+		}
+	}()
+	err = l.m.shakeHands(l.context(nc), c, l.timeout)
 	if err == nil && !s.finish() {
 		err = net.ErrClosed // to make room, a moment ago
 	}
 	if err != nil {
-		l.failed(nc, err)
-		c.Close()
 		return
 	}
 	select {
@@ -149,20 +179,32 @@ const shutdownGrace = 5 * time.Second
 // Close stops accepting. It closes the inner listener.
 func (l *listener) Close() (err error) {
 	l.close.Do(func() {
-		err = l.Listener.Close()
 		close(l.closing)
+		err = l.Listener.Close()
+		empty := l.gate.close()
 		if l.graceful != nil && l.graceful() {
-			empty := l.gate.close(shutdownGrace)
-			go func() {
-				<-empty
-				close(l.ended)
-			}()
+			go l.drain(empty)
 			return
 		}
-		l.gate.close(0)
-		close(l.ended)
+		l.end()
 	})
 	return err
+}
+
+// drain lets handshakes under way finish, for as long as they may take.
+func (l *listener) drain(empty <-chan struct{}) {
+	grace := time.NewTimer(shutdownGrace)
+	defer grace.Stop()
+	select {
+	case <-empty:
+	case <-grace.C:
+	}
+	l.end()
+}
+
+func (l *listener) end() {
+	l.gate.abort()
+	close(l.ended)
 }
 
 // Accept runs the server's handshake over nc, whatever was said on it before
@@ -177,22 +219,34 @@ func (m *Manager) Accept(ctx context.Context, nc net.Conn, config *tls.Config) (
 	}
 	s := m.gate.enter(nc, m)
 	defer s.leave()
-	c, err := m.shakeHands(ctx, nc, m.ServerConfig(config), m.config.HandshakeTimeout)
+	c, good := m.serverSide(nc, m.ServerConfig(config)), false
+	defer func() {
+		if !good { // runtime.Goexit included
+			c.Close()
+		}
+	}()
+	err := m.shakeHands(ctx, c, m.config.HandshakeTimeout)
 	if err == nil && !s.finish() {
 		err = net.ErrClosed
 	}
 	if err != nil {
-		c.Close()
 		return nil, fmt.Errorf("reprise: handshake with %s: %w", addressString(nc.RemoteAddr()), err)
 	}
+	good = true
 	return c, nil
 }
 
-// shakeHands runs the server's handshake over nc and all that follows from it.
-// After an error the caller closes the connection.
-func (m *Manager) shakeHands(ctx context.Context, nc net.Conn, config *tls.Config, timeout time.Duration) (c *tls.Conn, err error) {
+// serverSide returns the server's side of nc. config is ServerConfig's.
+func (m *Manager) serverSide(nc net.Conn, config *tls.Config) *tls.Conn {
 	st := &serverHandshake{m: m, watched: true, peer: nc.RemoteAddr()}
-	c = tls.Server(&wire{Conn: nc, server: st, onEnd: st.release}, config)
+	return tls.Server(&wire{Conn: nc, server: st, onEnd: st.release}, config)
+}
+
+// shakeHands runs the handshake of a connection that serverSide made, and all
+// that follows from it. After an error the caller closes the connection, and
+// where a callback calls runtime.Goexit.
+func (m *Manager) shakeHands(ctx context.Context, c *tls.Conn, timeout time.Duration) (err error) {
+	st := handshakeOf(c)
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit
@@ -202,16 +256,20 @@ func (m *Manager) shakeHands(ctx context.Context, nc net.Conn, config *tls.Confi
 			st.fail()
 		}
 	}()
-	nc.SetDeadline(time.Now().Add(timeout))
+	if c.SetDeadline(time.Now().Add(timeout)) != nil { // such as that of an SSH channel
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
 	if err = c.HandshakeContext(ctx); err == nil {
 		cs := c.ConnectionState()
 		var callbacks func()
 		callbacks, err = st.finish(&cs)
 		callbacks()
-		nc.SetDeadline(time.Time{})
+		c.SetDeadline(time.Time{})
 	}
 	returned = true
-	return c, err
+	return err
 }
 
 // panicError is a panic of the application's callbacks.
@@ -221,6 +279,9 @@ type panicError struct {
 }
 
 func (p *panicError) Error() string { return fmt.Sprintf("panic in a callback: %v", p.value) }
+
+// errGoexit is the value of a panicError where there was no panic.
+var errGoexit = errors.New("runtime.Goexit")
 
 // Resumption says how a handshake ended.
 type Resumption struct {

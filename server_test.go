@@ -4,8 +4,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reprise-tls/reprise"
@@ -452,5 +458,236 @@ func TestTruncatedTickets(t *testing.T) {
 				t.Error("the whole ticket does not resume")
 			}
 		})
+	}
+}
+
+// TestBackAtOnce: clients that come back as soon as they have a session, while
+// the server is about to move it from probation to the cache, all resume.
+func TestBackAtOnce(t *testing.T) { backAtOnce(t, 6000) }
+
+// TestLongBackAtOnce is TestBackAtOnce with more of them.
+func TestLongBackAtOnce(t *testing.T) {
+	if os.Getenv("REPRISE_LONG") == "" {
+		t.Skip("set REPRISE_LONG=1 for 60 000 clients")
+	}
+	backAtOnce(t, 60_000)
+}
+
+func backAtOnce(t *testing.T, clients int) {
+	const workers = 10
+	each := clients / (len(singleServers) * len(later) * workers)
+	for level, start := range singleServers {
+		for _, version := range later {
+			t.Run(level+"/"+tls.VersionName(version), func(t *testing.T) {
+				s := &singleServer{rig: newRig(t), m: manager(t, reprise.Config{NoTickets: true})}
+				start(t, s)
+				var wg sync.WaitGroup
+				for range workers {
+					wg.Go(func() {
+						if err := s.chain(version, each); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				st := s.m.Stats()
+				if st.Misses != 0 || len(st.NotResumed) != 1 || st.NotResumed[reprise.NothingOffered] != workers || st.Hits != workers*uint64(each-1) {
+					t.Errorf("%+v", st)
+				}
+			})
+		}
+	}
+}
+
+// chain makes n connections, each as soon as the one before it brought a session.
+func (s *singleServer) chain(version uint16, n int) error {
+	var session *tls.ClientSessionState
+	var ended []<-chan error
+	for i := range n {
+		o, done := offers(session), make(chan error, 1)
+		ended = append(ended, done)
+		c, err := s.begin(version, o, version == tls.VersionTLS13)
+		if err != nil {
+			return err
+		}
+		if c.ConnectionState().DidResume != (i > 0) {
+			err = fmt.Errorf("connection %d: resumed %v", i, i == 0)
+		}
+		go func() {
+			defer c.Close()
+			_, failed := s.exchange(c)
+			done <- errors.Join(err, failed)
+		}()
+		if version < tls.VersionTLS13 && i > 0 {
+			continue // the session goes on
+		}
+		select {
+		case <-o.came:
+			session = o.next
+		case err := <-done:
+			return errors.Join(err, errors.New("no session came"))
+		}
+	}
+	for _, done := range ended {
+		if err := <-done; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestUnprovenSecrets: a hello that finds a session, be its binder right or not,
+// keeps the secret no longer than its handshake, and announces nothing, where
+// nobody sees handshakes complete.
+func TestUnprovenSecrets(t *testing.T) {
+	for _, wrong := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			seen := new(events)
+			m, r := manager(t, seen.watch(reprise.Config{NoTickets: true})), newRigAt(t, tls.VersionTLS13)
+			o := offers(nil)
+			if _, err := visit(func(nc net.Conn) error { return ends["listener"](m, nc, r.server) }, "192.0.2.1", r.client, &o); err != nil {
+				t.Fatal(err)
+			}
+			var session *reprise.Session
+			for s := range m.All() {
+				session = s
+				if err := s.UpRef(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			secrets := reprise.SecretsOf(session)
+			hello := r.record(o.offer)
+			if wrong {
+				hello[len(hello)-1] ^= 1
+			}
+			news := seen.news.Load()
+			err := ends["configuration"](m, &lone{silent{unread: hello}, memoryAddr{}}, r.server)
+			if found := m.Stats().Hits == 1 || err != nil && strings.Contains(err.Error(), "binder"); !found {
+				t.Errorf("the session was not found: %v", err)
+			}
+			synctest.Wait()
+			if caller, library := reprise.Held(session); caller != 1 || library != 1 {
+				t.Errorf("held by %d and %d, not by the test and the cache", caller, library)
+			}
+			if secrets.Wiped() {
+				t.Error("no secret: the test would prove nothing")
+			}
+			m.Remove(session)
+			session.Free()
+			if !secrets.Wiped() {
+				t.Error("the secret is still there")
+			}
+			if seen.news.Load() != news || m.Len() != 0 {
+				t.Errorf("%d announced, %d cached", seen.news.Load()-news, m.Len())
+			}
+		})
+	}
+}
+
+// TestOnLookupEffects: what OnLookup gave is cached once its peer is proven, and
+// not before: it pushes nothing out, and nobody is told. Where nobody sees
+// handshakes complete it is not cached at all.
+func TestOnLookupEffects(t *testing.T) {
+	for level, end := range ends {
+		for _, version := range later {
+			t.Run(level+"/"+tls.VersionName(version), func(t *testing.T) {
+				r, seen, elsewhere := newRig(t), new(events), make(map[string][]byte)
+				config := seen.watch(reprise.Config{NoTickets: true, CacheSize: 1, OnLookup: func(_ uint16, id []byte) *reprise.Session {
+					s, _, err := reprise.ParseSession(elsewhere[string(id)])
+					if err != nil {
+						return nil
+					}
+					return s
+				}})
+				told := config.OnNew
+				config.OnNew = func(s *reprise.Session) {
+					told(s)
+					elsewhere[string(s.ID())], _ = s.MarshalBinary()
+				}
+				m := manager(t, config)
+				r.server, r.client = at(version, r.server), at(version, r.client)
+				serve := func(nc net.Conn) error { return end(m, nc, r.server) }
+				o := offers(nil)
+				if _, err := visit(func(nc net.Conn) error { return ends["listener"](m, nc, r.server) }, "192.0.2.1", r.client, &o); err != nil {
+					t.Fatal(err)
+				}
+				resident := named("resident", time.Now())
+				defer resident.Free()
+				mustAdd(t, m, resident)
+				if err := resident.SetTimeout(24 * time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				hello := r.record(o.offer)
+				news, removals := seen.news.Load(), seen.removals.Load()
+				for _, change := range []byte{0, 1} {
+					h := slices.Clone(hello)
+					h[len(h)-1] ^= change
+					if version == tls.VersionTLS12 && change != 0 {
+						continue // it has no binder
+					}
+					if serve(&lone{silent{unread: h}, memoryAddr{}}) == nil {
+						t.Error("a lone hello completed a handshake")
+					}
+				}
+				if n := m.Stats().CallbackHits; n == 0 {
+					t.Error("nothing was found: the test would prove nothing")
+				}
+				if !cached(m, resident) || seen.news.Load() != news || seen.removals.Load() != removals {
+					t.Errorf("before proof: the other session is cached: %v, %d announced, %d removed", cached(m, resident), seen.news.Load()-news, seen.removals.Load()-removals)
+				}
+				if resumed, err := visit(serve, "192.0.2.1", r.client, &o); err != nil || !resumed {
+					t.Errorf("resumed %v, %v", resumed, err)
+				}
+				if proven := level != "configuration"; cached(m, resident) == proven {
+					t.Errorf("after proof: the other session is cached: %v", !proven)
+				}
+			})
+		}
+	}
+}
+
+// slowWriter is a server's connection whose second write, which ends a full
+// handshake of TLS 1.2, reaches the client long before it returns.
+type slowWriter struct {
+	net.Conn
+	writes  int
+	resumes chan struct{}
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	if w.writes++; w.writes == 2 {
+		<-w.resumes
+	}
+	return n, err
+}
+
+// TestBackAtOnceOneObject: a client that comes back before the server knows that
+// its first handshake is complete resumes, and both connections have the session
+// that the cache gives.
+func TestBackAtOnceOneObject(t *testing.T) {
+	r, seen := newRigAt(t, tls.VersionTLS12), new(events)
+	sm, cm := manager(t, seen.watch(reprise.Config{NoTickets: true})), manager(t, reprise.Config{})
+	nc, ns := pipe(t)
+	slow := &slowWriter{Conn: ns, resumes: make(chan struct{})}
+	first, client, ended := sm.Server(slow, r.server), cm.Client(nc, r.client), make(chan error, 1)
+	go func() { ended <- first.Handshake() }()
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	session := wait(t, client)
+	defer session.Free()
+	_, second := r.connect(sm, cm, r.server, r.client, session)
+	cached := sm.Lookup(tls.VersionTLS12, session.Ticket())
+	defer cached.Free()
+	if !reused(second) || cached == nil || second.Session() != cached {
+		t.Errorf("resumed %v, has %p, and %p is cached", reused(second), second.Session(), cached)
+	}
+	close(slow.resumes)
+	if err := <-ended; err != nil || first.Session() != cached {
+		t.Errorf("the first connection has %p, %v", first.Session(), err)
+	}
+	if n := seen.news.Load(); n != 1 {
+		t.Errorf("announced %d times", n)
 	}
 }

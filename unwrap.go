@@ -49,19 +49,28 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 			reason = Undecodable
 		}
 	}
+	if reason == Resumed && !st.accept(o, identity) {
+		reason = NotResumable // the connection ended meanwhile
+	}
+	if reason == Resumed {
+		return state, nil
+	}
+	st.decline(reason, s)
+	if reason == Expired && s.inCache.Load() {
+		return nil, s
+	}
+	s.release()
+	return nil, nil
+}
+
+// accept makes what an identity stands for the session that may resume; false if
+// the handshake is over.
+func (st *serverHandshake) accept(o opened, identity []byte) bool {
+	s := o.session
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if reason == Resumed && st.finished { // the connection ended meanwhile
-		reason = NotResumable
-	}
-	if reason != Resumed {
-		st.decline(reason, s)
-		st.unclaim()
-		if reason == Expired && s.inCache.Load() {
-			return nil, s
-		}
-		s.release()
-		return nil, nil
+	if st.finished {
+		return false
 	}
 	st.candidate.release() // of an identity before this one, which crypto/tls passed over
 	st.candidate, st.renew, st.offered = s, o.renew, slices.Clone(identity)
@@ -71,7 +80,7 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 	if !st.watched && st.over != nil {
 		context.AfterFunc(st.over, st.fail) // if the handshake fails nobody else lets go of s
 	}
-	return state, nil
+	return true
 }
 
 // opened is what an identity stands for.
@@ -82,11 +91,14 @@ type opened struct {
 }
 
 // decline notes why an identity was not taken; the first one counts. s is what
-// the identity stands for, nil if nothing. The caller holds st.mu.
+// the identity stands for, nil if nothing.
 func (st *serverHandshake) decline(r Reason, s *Session) {
+	st.mu.Lock()
 	if st.reason == NothingOffered {
 		st.reason = r
 	}
+	st.unclaim()
+	st.mu.Unlock()
 	if log := st.m.config.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
 		args := []any{"reason", r, "peer", addressString(st.peer), "name", st.hello.name}
 		if s != nil {
@@ -107,9 +119,14 @@ func addressString(addr net.Addr) string {
 func (st *serverHandshake) open(identity []byte, cs *tls.ConnectionState) (opened, Reason) {
 	kind := st.m.handles.kind(identity)
 	switch {
+	case st.m.closed.Load():
+		return opened{}, NotResumable
 	case kind == ownLabel:
 		return opened{}, NothingOffered
-	case st.hooks.set():
+	case st.hooks.set() && kind != ownHandle:
+		if st.m.config.SingleUse { // nobody could take it
+			return opened{}, NotResumable
+		}
 		return st.openUser(identity, cs)
 	case st.m.config.NoTickets || kind == ownHandle:
 		return st.find(cs.Version, identity, kind)
@@ -227,10 +244,17 @@ func (m *Manager) adopt(s *Session) (callbacks func()) {
 		return noCallbacks
 	}
 	_, gone, err := m.cache.insert(s)
+	return func() {
+		m.warnUncached(s, err)
+		m.cache.tell(gone)
+	}
+}
+
+// warnUncached logs that s was to be cached and could not be, if err is not nil.
+func (m *Manager) warnUncached(s *Session, err error) {
 	if err != nil {
 		m.warn("session not cached", "session", s, "err", err)
 	}
-	return func() { m.cache.tell(gone) }
 }
 
 // missing says why no session was found under a handle: where one of another

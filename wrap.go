@@ -13,7 +13,7 @@ func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState)
 	label, err := st.make(&cs, state)
 	if err != nil {
 		label = st.instead(&cs)
-		if !errors.Is(err, ErrClosed) {
+		if !st.m.closed.Load() {
 			st.m.stats.wrapBad.Add(1)
 			st.m.warn("no ticket could be made", "err", err)
 		}
@@ -30,7 +30,9 @@ func (st *serverHandshake) wrap(cs tls.ConnectionState, state *tls.SessionState)
 // ticket makes clients abort: it is a label, which stands for nothing.
 func (st *serverHandshake) instead(cs *tls.ConnectionState) []byte {
 	if cs.Version < tls.VersionTLS13 {
-		if cs.DidResume {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if cs.DidResume && st.offered != nil {
 			return st.offered
 		}
 		return []byte{}
@@ -49,12 +51,15 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 	if st.m.closed.Load() {
 		return nil, ErrClosed
 	}
-	if cs.DidResume && cs.Version < tls.VersionTLS13 && st.candidate != nil && !st.m.config.SingleUse {
-		st.attach(st.candidate, false)
-		if st.renew {
-			return st.seal(st.candidate, cs, state)
+	if cs.Version < tls.VersionTLS13 && !st.m.config.SingleUse {
+		if s, offered := st.goOn(cs); s != nil {
+			defer s.release()
+			st.attach(s, false)
+			if st.renew {
+				return st.seal(s, cs, state)
+			}
+			return offered, nil
 		}
-		return st.offered, nil
 	}
 	s, err := st.m.fromTLS(state, cs, st.next(cs))
 	if err != nil {
@@ -81,6 +86,17 @@ func (st *serverHandshake) make(cs *tls.ConnectionState, state *tls.SessionState
 		return st.hand(s)
 	}
 	return nil, err
+}
+
+// goOn returns the session that was resumed, held, and what the client offered
+// for it: where nobody sees the handshake complete its end may come meanwhile.
+func (st *serverHandshake) goOn(cs *tls.ConnectionState) (s *Session, offered []byte) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !cs.DidResume || st.candidate == nil || !st.candidate.hold() {
+		return nil, nil
+	}
+	return st.candidate, st.offered
 }
 
 // maxTicket bounds a ticket: crypto/tls ends handshakes with messages over
