@@ -18,7 +18,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,71 +26,18 @@ import (
 	"github.com/reprise-tls/reprise"
 )
 
-// stream is one direction of a connection in memory, which holds what was not
-// read yet.
-type stream struct {
-	mu     sync.Mutex
-	more   sync.Cond
-	unread bytes.Buffer
-	ended  bool
-}
+// timeless is an end of a connection in memory without deadlines: their timers
+// would hold its buffers for a while.
+type timeless struct{ *buffered }
 
-func newStream() *stream {
-	s := new(stream)
-	s.more.L = &s.mu
-	return s
-}
-
-func (s *stream) Read(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.unread.Len() == 0 && !s.ended {
-		s.more.Wait()
-	}
-	return s.unread.Read(b)
-}
-
-func (s *stream) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return 0, net.ErrClosed
-	}
-	s.more.Broadcast()
-	return s.unread.Write(b)
-}
-
-func (s *stream) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
-	s.more.Broadcast()
-}
-
-// duplex is an end of a connection in memory, whose peer has an address.
-type duplex struct {
-	in, out *stream
-	remote  net.Addr
-}
+func (timeless) SetDeadline(time.Time) error      { return nil }
+func (timeless) SetReadDeadline(time.Time) error  { return nil }
+func (timeless) SetWriteDeadline(time.Time) error { return nil }
 
 // dialFrom returns both ends of a connection of a client at ip.
 func dialFrom(ip string) (client, server net.Conn) {
-	a, b := newStream(), newStream()
-	return &duplex{a, b, memoryAddr{}}, &duplex{b, a, &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}}
-}
-
-func (d *duplex) Read(b []byte) (int, error)     { return d.in.Read(b) }
-func (d *duplex) Write(b []byte) (int, error)    { return d.out.Write(b) }
-func (d *duplex) RemoteAddr() net.Addr           { return d.remote }
-func (d *duplex) LocalAddr() net.Addr            { return memoryAddr{} }
-func (*duplex) SetDeadline(time.Time) error      { return nil }
-func (*duplex) SetReadDeadline(time.Time) error  { return nil }
-func (*duplex) SetWriteDeadline(time.Time) error { return nil }
-
-func (d *duplex) Close() error {
-	d.in.end()
-	d.out.end()
-	return nil
+	up, down := newStream(), newStream()
+	return timeless{&buffered{in: down, out: up}}, timeless{&buffered{in: up, out: down, remote: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}}}
 }
 
 // ends are the levels of use, each a server that ends a connection when its
@@ -394,7 +340,7 @@ func TestSessionTooLarge(t *testing.T) {
 				sc, cc := at(version, r.server), at(version, r.client)
 				sc.ClientAuth, cc.Certificates = tls.RequestClientCert, []tls.Certificate{big}
 				if hooks {
-					sc = sealing(sc, asIs, asIs)
+					sc = sealedByHooks(sc, asIs, asIs)
 				}
 				o := offers(nil)
 				for range 2 {

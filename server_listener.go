@@ -48,7 +48,7 @@ func (m *Manager) NewListener(inner net.Listener, config *tls.Config) (net.Liste
 // bringsCertificate asks what the application set: a result of ServerConfig has a
 // GetConfigForClient that brings none.
 func bringsCertificate(c *tls.Config) bool {
-	c = plain(c)
+	c = plain(c, markOf(c))
 	return len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil
 }
 

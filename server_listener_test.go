@@ -79,6 +79,7 @@ func (l *memoryListener) dialBuffered() net.Conn {
 // is written.
 type buffered struct {
 	in, out *stream
+	remote  net.Addr // nil stands for memoryAddr
 
 	mu       sync.Mutex
 	deadline time.Time // for writing
@@ -174,8 +175,14 @@ func (c *buffered) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-func (c *buffered) LocalAddr() net.Addr  { return endAddr{} }
-func (c *buffered) RemoteAddr() net.Addr { return memoryAddr{} }
+func (c *buffered) LocalAddr() net.Addr { return endAddr{} }
+
+func (c *buffered) RemoteAddr() net.Addr {
+	if c.remote != nil {
+		return c.remote
+	}
+	return memoryAddr{}
+}
 
 // endAddr is where a connection of a memoryListener ends.
 type endAddr struct{ memoryAddr }

@@ -11,9 +11,9 @@ import (
 	"github.com/reprise-tls/reprise"
 )
 
-// sealing returns a configuration whose own hooks seal, and are called with what
+// sealedByHooks returns a configuration whose own hooks seal, and are called with what
 // they made.
-func sealing(base *tls.Config, change func(ticket []byte) []byte, restore func(ticket []byte) []byte) *tls.Config {
+func sealedByHooks(base *tls.Config, change func(ticket []byte) []byte, restore func(ticket []byte) []byte) *tls.Config {
 	keys, c := new(tls.Config), base.Clone()
 	keys.SetSessionTicketKeys([][32]byte{{1}})
 	c.WrapSession = func(cs tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
@@ -35,7 +35,7 @@ func TestSingleUseUserHooks(t *testing.T) {
 	for _, version := range later {
 		for single, want := range map[bool]reprise.Reason{true: reprise.NotResumable, false: reprise.Resumed} {
 			sm, cm := manager(t, reprise.Config{NoTickets: true, SingleUse: single}), manager(t, reprise.Config{})
-			sc, cc := sealing(at(version, r.server), asIs, asIs), at(version, r.client)
+			sc, cc := sealedByHooks(at(version, r.server), asIs, asIs), at(version, r.client)
 			session := r.session(sm, cm, sc, cc)
 			for range 2 {
 				if _, why := r.offer(sm, cm, sc, cc, session); why != want {
@@ -53,7 +53,7 @@ func TestUserHooksLongTicket(t *testing.T) {
 	r := newRig(t)
 	for _, version := range later {
 		sm, cm := manager(t, reprise.Config{}), manager(t, reprise.Config{})
-		sc := sealing(at(version, r.server), func(ticket []byte) []byte { return append(ticket, make([]byte, 60_000)...) },
+		sc := sealedByHooks(at(version, r.server), func(ticket []byte) []byte { return append(ticket, make([]byte, 60_000)...) },
 			func(ticket []byte) []byte {
 				t.Errorf("the hook was asked for %d bytes", len(ticket))
 				return ticket
