@@ -11,19 +11,34 @@
 // connection with libssl's rules on what becomes of its session; code that
 // wants a *tls.Config or a *tls.Conn gets one with fewer rules, see [Manager].
 //
+// # Three levels of use
+//
+// [Manager.ServerConfig] and [Manager.ClientConfig] are for any code that takes
+// a *tls.Config; what counts is the configuration that is in force for a
+// connection in the end. [Manager.NewListener], [Manager.Accept] and
+// [Manager.ServeTLS] give a server connections whose handshake is complete and
+// whose peer is proven: there single use holds, and revocations reach handshakes
+// that are under way. [Manager.Server], [Manager.Client] and [Manager.Dial] give
+// a [Conn]. The README has a table of what holds where.
+//
 // # Who frees what
 //
-// Nobody has to: the garbage collector reclaims sessions, and what they hold
-// of secrets is wiped then. Who wants secrets gone at once frees what they own,
-// and a Free of what they do not own panics at that line. See [Session].
+// You need not free anything: the garbage collector reclaims sessions, and their
+// secrets are wiped then. To wipe secrets immediately, Free every reference you
+// own. A Free of a session that you do not own panics at that line. See
+// [Session].
 //
 // # What resumes
 //
 // A session resumes only under what made it: session id context, server name,
-// client-certificate policy and its CAs, TLS version, and within its timeout
-// and [Config].MaxAge. Whatever goes wrong means a full handshake, a count
-// under a [Reason] and a line in the log; no hook of ours ends a connection.
-// Until a peer has proven itself nothing that it sends changes anything.
+// client-certificate policy and TLS version, and within its timeout and
+// [Config].MaxAge. The policy is ClientAuth, the content of ClientCAs and
+// VerifyPeerCertificate, by value or by the name that [Config].PolicyName gives.
+// Whatever goes wrong means a full handshake, a count under a [Reason] and a
+// line in the log. Two errors end a connection instead: [ErrRevoked], if a
+// session is revoked while the handshake that resumes it is under way, and
+// [ErrSessionIDs] on a client. Until a peer has proven itself, what it sends is
+// only looked up.
 //
 // # Limits
 //

@@ -1,6 +1,8 @@
 package reprise_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -324,6 +326,149 @@ func ExampleManager_ServerConfig() {
 	// Output:
 	// resumed false
 	// resumed true
+}
+
+// A protocol with STARTTLS: the connection becomes TLS when the client asks.
+// Accept returns when the handshake is complete and the client is proven.
+func ExampleManager_Accept() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	serve := func(nc net.Conn) {
+		if line, err := bufio.NewReader(nc).ReadString('\n'); err != nil || line != "STARTTLS\n" {
+			nc.Close()
+			return
+		}
+		io.WriteString(nc, "go ahead\n") // the client waits for this, so nothing of TLS is in the reader above
+		c, err := m.Accept(context.Background(), nc, sc)
+		if err != nil {
+			return // nc is closed
+		}
+		defer c.Close()
+		how, _ := reprise.ResumptionOf(c)
+		fmt.Fprintln(c, how.Reason)
+	}
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(nc)
+		}
+	}()
+
+	for range 2 {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		io.WriteString(nc, "STARTTLS\n")
+		io.ReadFull(nc, make([]byte, len("go ahead\n")))
+		c := m.Client(nc, cc)
+		answer, _ := io.ReadAll(c)
+		fmt.Print(string(answer))
+		c.Close()
+		c.Free()
+	}
+	// Output:
+	// nothing offered
+	// resumed
+}
+
+// A server that chooses the configuration by name, in a GetConfigForClient of
+// its own.
+func ExampleManager_ConfigForClient() {
+	m := newManager(reprise.Config{})
+	defer m.Close()
+	sc, cc := loopback()
+	tenants := map[string]*tls.Config{"example.com": sc}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			config, ok := tenants[hello.ServerName]
+			if !ok {
+				return nil, fmt.Errorf("no server %q", hello.ServerName)
+			}
+			return m.ConfigForClient(hello, config), nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.WriteString(c, "hello\n"); c.Close() }()
+		}
+	}()
+
+	config := m.ClientConfig(cc)
+	for range 2 {
+		c, err := tls.Dial("tcp", l.Addr().String(), config)
+		if err != nil {
+			log.Fatal(err)
+		}
+		io.Copy(io.Discard, c)
+		fmt.Println("resumed", c.ConnectionState().DidResume)
+		c.Close()
+	}
+	// Output:
+	// resumed false
+	// resumed true
+}
+
+// VerifyPeerCertificate is a part of the policy that sessions are bound to, and
+// this one is made anew for each handshake. PolicyName says that all of them
+// decide alike, so that sessions resume. A name stands for the function: change
+// it whenever the function decides otherwise.
+func ExampleManager_policyName() {
+	m := newManager(reprise.Config{
+		PolicyName: func(config *tls.Config) string {
+			if config.VerifyPeerCertificate != nil {
+				return "staff 2"
+			}
+			return ""
+		},
+	})
+	defer m.Close()
+	sc, cc := loopback()
+	cc.Certificates = sc.Certificates // for want of one for clients
+	sc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		config := &tls.Config{Certificates: sc.Certificates, ClientAuth: tls.RequireAnyClientCert}
+		config.VerifyPeerCertificate = func(rawCerts [][]byte, _ [][]*x509.Certificate) error {
+			if !bytes.Equal(rawCerts[0], sc.Certificates[0].Certificate[0]) {
+				return fmt.Errorf("%v: not of the staff", hello.Conn.RemoteAddr())
+			}
+			return nil
+		}
+		return config, nil
+	}
+	l := greet(m, sc)
+	defer l.Close()
+
+	for range 2 {
+		c, err := m.Dial("tcp", l.Addr().String(), cc)
+		if err != nil {
+			log.Fatal(err)
+		}
+		io.Copy(io.Discard, c)
+		_, reason := c.SessionReused()
+		fmt.Println(reason)
+		c.Close()
+		c.Free()
+	}
+	// Output:
+	// nothing offered
+	// resumed
 }
 
 // TLS 1.3 servers send the session after the handshake: wait for it.

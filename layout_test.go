@@ -66,6 +66,7 @@ var testsWithoutSource = map[string]string{
 	"model_test.go":                  "compares the package with a simple model",
 	"parity_test.go":                 "holds docs/parity.md against the code and libssl",
 	"manpage_test.go":                "a test for each rule of libssl's manual pages, or of man pages against the commands",
+	"troubleshooting_test.go":        "holds docs/troubleshooting.md against the code",
 	"life_test.go":                   "the life of sessions under all who hold them",
 	"store/dirstore/dials_test.go":   "two processes that dial, over one directory",
 	"store/dirstore/manager_test.go": "the store under the Managers that it is for",

@@ -166,13 +166,19 @@ func parityDocument(t *testing.T) string {
 // column has that heading, each by heading.
 func parityTable(t *testing.T, first string) (rows []map[string]string) {
 	t.Helper()
+	return markdownTable(t, "docs/parity.md", first)
+}
+
+// markdownTable is parityTable for a document.
+func markdownTable(t *testing.T, name, first string) (rows []map[string]string) {
+	t.Helper()
 	var headings []string
-	for n, line := range strings.Split(parityDocument(t), "\n") {
+	for n, line := range strings.Split(read(t, name), "\n") {
 		if !strings.HasPrefix(line, "|") {
 			headings = nil
 			continue
 		}
-		cells := strings.Split(strings.Trim(line, "|"), "|")
+		cells := strings.Split(strings.TrimSuffix(strings.TrimPrefix(line, "|"), "|"), "|")
 		for i := range cells {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
@@ -181,7 +187,7 @@ func parityTable(t *testing.T, first string) (rows []map[string]string) {
 			headings = cells
 		case strings.HasPrefix(cells[0], "---"):
 		case len(cells) != len(headings):
-			t.Errorf("docs/parity.md:%d: %d cells under %d headings", n+1, len(cells), len(headings))
+			t.Errorf("%s:%d: %d cells under %d headings", name, n+1, len(cells), len(headings))
 		case headings[0] == first:
 			row := make(map[string]string)
 			for i, h := range headings {
@@ -191,7 +197,7 @@ func parityTable(t *testing.T, first string) (rows []map[string]string) {
 		}
 	}
 	if len(rows) == 0 {
-		t.Fatalf("docs/parity.md has no table that begins with %q", first)
+		t.Fatalf("%s has no table that begins with %q", name, first)
 	}
 	return rows
 }
