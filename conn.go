@@ -141,7 +141,14 @@ func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
 		c.m.stats.connect.Add(1)
 		c.handOver(l)
 	}
+	returned := false
+	defer func() {
+		if !returned { // a callback panicked, or called runtime.Goexit
+			l.fail()
+		}
+	}()
 	l.err = l.tls.HandshakeContext(ctx)
+	returned = true
 	l.good = l.err == nil
 	if l.good {
 		cs := l.tls.ConnectionState()

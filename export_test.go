@@ -123,7 +123,7 @@ func Receive(c *Conn, cs *tls.ClientSessionState) { c.link.Load().client.Put("",
 func UnreadPools(m *Manager) { m.policies.pools.reader = gotls.PoolReader{} }
 
 // Labels returns how many values of m's servers have a label.
-func Labels(m *Manager) int { return m.policies.pools.own.used.Len() + m.policies.funcs.used.Len() }
+func Labels(m *Manager) int { return m.policies.pools.own.len() + m.policies.funcs.len() }
 
 // HideConfigs has m see no configuration in force, as on a Go release that
 // keeps it elsewhere.

@@ -10,15 +10,19 @@ import (
 	"github.com/reprise-tls/reprise/internal/gotls"
 )
 
-// maxLabels is how many values of a kind have a label at most. One more takes
-// the label of the value that was used longest ago: sessions that are bound to
-// that label do not resume any more.
-const maxLabels = 4096
+// A table has this many labels at most. When it is full, a new value displaces
+// the one used longest ago, and sessions bound to the label of that one no longer
+// resume. Values that were used once are counted apart: a peer that has proven
+// nothing can have the application make new ones, which must not displace those
+// that are in use.
+const (
+	maxLabels    = 4096
+	maxNewLabels = 1024 // of values used once
+)
 
 // labels assigns a random, process-local label to values that have no canonical
-// encoding. A key tells the values apart, and the table keeps the value alive
-// for as long as it has a label: an address is not used again, so a label never
-// passes to another value.
+// encoding. A key tells the values apart. It must not be used again for another
+// value: either the kept value keeps it in use, or it is a weak pointer.
 type labels[K comparable, V any] struct {
 	rand io.Reader
 	// current reports whether the value of key is still as it was kept; if not,
@@ -26,7 +30,8 @@ type labels[K comparable, V any] struct {
 	current func(key K, kept V) bool
 
 	mu   sync.Mutex
-	used list.List // of *labelled[K, V], the last used first
+	once list.List // of *labelled[K, V], the latest first
+	used list.List // likewise, of values that were used again: the last used first
 	seen map[K]*list.Element
 }
 
@@ -34,6 +39,7 @@ type labelled[K comparable, V any] struct {
 	key   K
 	kept  V
 	label []byte
+	used  bool // again, after it got its label
 }
 
 // of returns the label of the value of key and what was kept when it got that
@@ -44,7 +50,7 @@ func (l *labels[K, V]) of(key K, keep func() V) (kept V, label []byte) {
 	defer l.mu.Unlock()
 	if e := l.seen[key]; e != nil {
 		if v := e.Value.(*labelled[K, V]); l.current == nil || l.current(key, v.kept) {
-			l.used.MoveToFront(e)
+			l.use(e, v)
 			return v.kept, v.label
 		}
 		l.forget(e)
@@ -56,16 +62,42 @@ func (l *labels[K, V]) of(key K, keep func() V) (kept V, label []byte) {
 	if l.seen == nil {
 		l.seen = make(map[K]*list.Element)
 	}
-	if l.used.Len() == maxLabels {
-		l.forget(l.used.Back())
+	l.seen[key] = l.once.PushFront(&labelled[K, V]{key: key, kept: kept, label: label})
+	if l.once.Len() > maxNewLabels {
+		l.forget(l.once.Back())
 	}
-	l.seen[key] = l.used.PushFront(&labelled[K, V]{key, kept, label})
 	return kept, label
 }
 
+// use notes that a value is used again.
+func (l *labels[K, V]) use(e *list.Element, v *labelled[K, V]) {
+	if v.used {
+		l.used.MoveToFront(e)
+		return
+	}
+	l.once.Remove(e)
+	v.used = true
+	l.seen[v.key] = l.used.PushFront(v)
+	if l.used.Len() > maxLabels {
+		l.forget(l.used.Back())
+	}
+}
+
 func (l *labels[K, V]) forget(e *list.Element) {
-	delete(l.seen, e.Value.(*labelled[K, V]).key)
-	l.used.Remove(e)
+	v := e.Value.(*labelled[K, V])
+	delete(l.seen, v.key)
+	if v.used {
+		l.used.Remove(e)
+	} else {
+		l.once.Remove(e)
+	}
+}
+
+// len returns how many values have a label.
+func (l *labels[K, V]) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.seen)
 }
 
 // poolNames names certificate pools. The name of a pool is its content, in any

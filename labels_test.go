@@ -22,22 +22,33 @@ func fill(l *labels[int, *int], first, n int) {
 }
 
 // TestLabelsBounded: the values that were used last keep their labels; one that
-// was forgotten gets another, and the table does not grow.
+// was forgotten gets another, and the table does not grow. Values that are used
+// once displace none that was used again, however many they are.
 func TestLabelsBounded(t *testing.T) {
 	l := &labels[int, *int]{rand: rand.Reader}
 	keep := func() *int { return new(int) }
 	kept, label := l.of(-1, keep)
-	fill(l, 0, maxLabels-1)
-	if again, same := l.of(-1, keep); again != kept || !bytes.Equal(same, label) {
-		t.Errorf("after %d others: %x, want %x", maxLabels-1, same, label)
+	same := func(after string, want bool) {
+		t.Helper()
+		if k, again := l.of(-1, keep); (k == kept) != want || bytes.Equal(again, label) != want {
+			t.Errorf("after %s: %x, was %x", after, again, label)
+		}
 	}
-	fill(l, maxLabels, maxLabels) // since it was used
-	if again, same := l.of(-1, keep); again == kept || bytes.Equal(same, label) {
-		t.Errorf("after %d others: still %x", maxLabels, same)
+	fill(l, 0, maxNewLabels-1)
+	same("as many others as there is room for", true)
+	fill(l, maxLabels, 3*maxLabels) // once each
+	same("any number of values that are used once", true)
+	for range 2 {
+		fill(l, 0, maxNewLabels)
 	}
-	fill(l, 0, 3*maxLabels)
-	if len(l.seen) != maxLabels || l.used.Len() != maxLabels {
-		t.Errorf("%d values, %d in order, want %d", len(l.seen), l.used.Len(), maxLabels)
+	same("others in use", true)
+	for first := 0; first < maxLabels; first += maxNewLabels {
+		fill(l, first, maxNewLabels)
+		fill(l, first, maxNewLabels) // again
+	}
+	same("as many others in use as there is room for", false)
+	if len(l.seen) > maxLabels+maxNewLabels || l.used.Len() != maxLabels || l.once.Len() > maxNewLabels || len(l.seen) != l.used.Len()+l.once.Len() {
+		t.Errorf("%d values, %d used again, %d once", len(l.seen), l.used.Len(), l.once.Len())
 	}
 }
 

@@ -107,8 +107,8 @@ func (m *Manager) fromFuture(s *Session, now time.Time) bool {
 	if s.timed != 0 {
 		return false
 	}
-	latest := now.Add(m.config.ClockSkew)
-	return s.f.Time > latest.Unix() || s.born() > latest.UnixNano()
+	latest := addSeconds(now.UnixNano(), int64(m.config.ClockSkew))
+	return s.f.Time > latest/int64(time.Second) || s.born() > latest
 }
 
 // keptFor reports whether the Manager timed s more than seconds ago, all of the

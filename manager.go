@@ -268,19 +268,17 @@ func (m *Manager) settle(s *Session, mode bool) (callbacks func()) {
 	}
 }
 
-// prove moves a session whose peer is proven to where it belongs, once: be it
-// that the handshake which made it is complete or, resumed, one that found it on
-// probation. The callbacks that follow from it are in what it returns: run them
-// without a lock.
-func (m *Manager) prove(s *Session, resumed bool) (callbacks func()) {
+// prove moves a session whose peer is proven to where it belongs, once. The
+// handshake that made the session calls it, or one that resumed it from probation;
+// the first call wins. The caller runs the returned callbacks without a lock.
+func (m *Manager) prove(s *Session) (callbacks func()) {
 	key, ok := s.cacheKey()
 	if !ok || !s.byHandle {
 		return m.settle(s, m.config.CacheMode.server())
 	}
 	defer m.moving(&key)()
-	switch waits, first := m.probation.prove(key); {
-	case waits && !first, !waits && (resumed || m.config.SingleUse || m.cache.has(key)):
-		return noCallbacks // another handshake got here first
+	if !m.probation.prove(key) {
+		return noCallbacks // another handshake was first, or the session was removed or evicted
 	}
 	callbacks = m.settle(s, m.config.CacheMode.server())
 	leave := func() { m.probation.remove(key) }
@@ -300,7 +298,7 @@ func (m *Manager) promote(key cache.Key, s *Session) (callbacks func()) {
 		}
 		defer s.release()
 	}
-	return m.prove(s, true)
+	return m.prove(s)
 }
 
 // take takes a session that served once out of wherever it is, for good.

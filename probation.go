@@ -87,17 +87,16 @@ func (p *probation) has(key cache.Key) bool {
 }
 
 // prove notes that the peer of a session is proven. It reports whether the
-// session is on probation, and whether its peer was proven for the first time.
-func (p *probation) prove(key cache.Key) (waits, first bool) {
+// session is on probation and its peer was not proven before.
+func (p *probation) prove(key cache.Key) (first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, ok := p.entries[key]
-	if !ok {
-		return false, false
+	if !ok || e.Value.proven {
+		return false
 	}
-	first = !e.Value.proven
 	e.Value.proven = true
-	return true, first
+	return true
 }
 
 func (p *probation) remove(key cache.Key) bool {
@@ -121,7 +120,7 @@ func (p *probation) clear() {
 	}
 }
 
-// flush is clear for others.
+// flush wipes everything.
 func (p *probation) flush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

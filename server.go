@@ -148,8 +148,17 @@ func (st *serverHandshake) begin(hello *tls.ClientHelloInfo, c *tls.Config, own 
 	if c.Time == nil && m.ownTime {
 		c.Time = m.config.Time
 	}
-	c.SessionTicketsDisabled = own.disabled || nameless || m.closed.Load()
+	if m.closed.Load() && st.hello.psk {
+		st.reason = NotResumable
+	}
+	c.SessionTicketsDisabled = own.disabled || nameless || m.closed.Load() && speaksTLS13(hello, c)
 	return c
+}
+
+// speaksTLS13 reports whether the handshake will be of TLS 1.3, where a server that
+// does not disable tickets must send one.
+func speaksTLS13(hello *tls.ClientHelloInfo, c *tls.Config) bool {
+	return slices.Contains(hello.SupportedVersions, tls.VersionTLS13) && (c.MaxVersion == 0 || c.MaxVersion >= tls.VersionTLS13)
 }
 
 // policyName returns the policy of the configuration in force, which is read
@@ -199,7 +208,7 @@ func (st *serverHandshake) settleUnwatched(cs *tls.ConnectionState) {
 	st.session = nil
 	st.mu.Unlock()
 	st.m.stats.outcome(serverSide, cs.Version, reason)
-	callbacks()
+	then(callbacks, st.m.flushAfter(st.m.stats.unwatched.Add(1)))()
 }
 
 func noCallbacks() {}
@@ -220,7 +229,7 @@ func (st *serverHandshake) proven(resumed bool) (callbacks func()) {
 	}
 	if st.pending {
 		st.pending = false
-		callbacks = then(callbacks, st.m.prove(st.session, false))
+		callbacks = then(callbacks, st.m.prove(st.session))
 		st.share()
 	}
 	return callbacks

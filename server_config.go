@@ -140,7 +140,9 @@ func plain(config *tls.Config, k *mark) *tls.Config {
 // managedHooks reports whether the session hooks of c are those of a handshake
 // that a Manager manages already.
 func managedHooks(c *tls.Config) bool {
-	return c.UnwrapSession != nil && code(c.UnwrapSession) == code((*serverHandshake)(nil).unwrap)
+	st := (*serverHandshake)(nil)
+	return c.WrapSession != nil && code(c.WrapSession) == code(st.wrap) &&
+		c.UnwrapSession != nil && code(c.UnwrapSession) == code(st.unwrap)
 }
 
 func cloneConfig(c *tls.Config) *tls.Config {
@@ -183,7 +185,8 @@ func (m *Manager) ServerConfig(base *tls.Config) *tls.Config {
 	from := markOf(base)
 	c := plain(base, from)
 	k := newMark(m, settingsOf(c))
-	if k.result = c; from != nil {
+	k.result = c
+	if from != nil {
 		k.from = from
 		if hookOf(base.GetConfigForClient) == from { // and nobody else calls it
 			k.from = from.from
@@ -229,6 +232,8 @@ func (k *mark) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	config, shown := k.m.inForce.Of(hello)
 	switch {
 	case shown && k.made(config):
+	case shown && config.ClientAuth > k.result.ClientAuth && hookOf(config.GetConfigForClient) == k:
+		// A clone that lost both marks, and is stricter than the result.
 	case shown || !calledByEngine(): // the application's GetConfigForClient calls this one
 		config = k.result
 	default:
@@ -286,6 +291,9 @@ func (st *serverHandshake) manage(hello *tls.ClientHelloInfo, config *tls.Config
 	own := settingsOf(c)
 	if k != nil && k.st != nil {
 		st.takeOver(k.st)
+		if !managedHooks(config) { // which would call this very handshake's
+			return st.unmanaged(c, own, "WrapSession and UnwrapSession of a configuration that is managed already were changed: set them on the configuration that is given to ServerConfig or ConfigForClient")
+		}
 	}
 	if result != nil && quicHello(hello) {
 		own.hooks = k.hooks // quic-go's, in c, wrap what is returned, too
@@ -357,8 +365,8 @@ func (k *mark) guard(cs tls.ConnectionState) error {
 	if cs.Version == 0 {
 		return guardError{k}
 	}
-	if calledByEngine() || !k.wraps.Load() {
-		k.countUnmanaged(&cs)
+	own := calledByEngine() || !k.wraps.Load()
+	if own {
 		switch {
 		case k.st != nil: // unmanaged said it
 		case k.m.inForce == (gotls.ConfigReader{}):
@@ -367,7 +375,11 @@ func (k *mark) guard(cs tls.ConnectionState) error {
 			k.m.warnUnmanaged("the GetConfigForClient of ServerConfig's result was not called: call it from your own, or use ConfigForClient; do not return the result")
 		}
 	}
-	return callVerify(k.verify, cs)
+	err := callVerify(k.verify, cs)
+	if own {
+		k.countUnmanaged(&cs, err == nil)
+	}
+	return err
 }
 
 func callVerify(verify func(tls.ConnectionState) error, cs tls.ConnectionState) error {
@@ -384,12 +396,15 @@ func (m *Manager) warnUnmanaged(why string) {
 	}
 }
 
-func (k *mark) countUnmanaged(cs *tls.ConnectionState) {
+// countUnmanaged counts a handshake, and how it ends if the application accepts the peer.
+func (k *mark) countUnmanaged(cs *tls.ConnectionState, accepted bool) {
 	if k.st == nil || k.st.count() {
 		k.m.stats.accept.Add(1)
 	}
-	k.m.stats.acceptGood.Add(1)
-	k.m.stats.outcome(serverSide, cs.Version, Unmanaged)
+	if accepted {
+		k.m.stats.acceptGood.Add(1)
+		k.m.stats.outcome(serverSide, cs.Version, Unmanaged)
+	}
 }
 
 // count reports whether the handshake is yet to be counted, and notes that it is.

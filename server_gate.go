@@ -1,8 +1,10 @@
 package reprise
 
 import (
+	"context"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/reprise-tls/reprise/internal/fair"
 )
@@ -14,7 +16,8 @@ type gate struct {
 	limit int
 
 	mu       sync.Mutex
-	changed  sync.Cond // finished or closed
+	changed  sync.Cond       // finished or closed
+	arrivals fair.Set[*slot] // whose network is not known yet, as many as limit besides
 	underway fair.Set[*slot]
 	finished int
 	closed   bool
@@ -25,8 +28,11 @@ type gate struct {
 type slot struct {
 	gate     *gate
 	nc       net.Conn
+	ctx      context.Context // of the handshake
+	cancel   context.CancelFunc
 	item     *fair.Item[*slot]
-	shed     bool // closed to make room
+	peer     string // for the log; "" until it is filed
+	shed     bool   // closed to make room
 	finished bool
 	left     bool
 }
@@ -52,35 +58,75 @@ func (g *gate) room() bool {
 	return !g.closed
 }
 
-// enter gives a handshake a slot, once there is room; nil if the gate is closed.
-func (g *gate) enter(nc net.Conn, m *Manager) *slot {
+// enter gives a connection a slot, once there is room; nil if the gate is closed.
+// It does not use nc: some transports read from the peer to know its address. The
+// handshake runs under the slot's context, which ends with it.
+func (g *gate) enter(ctx context.Context, nc net.Conn, m *Manager) *slot {
 	s := &slot{gate: g, nc: nc}
-	shed, ok := g.add(s, fair.Network(nc.RemoteAddr()))
-	if !ok {
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	g.mu.Lock()
+	if !g.room() {
+		g.mu.Unlock()
+		s.cancel()
 		return nil
 	}
-	if shed != nil {
-		m.stats.shed.Add(1)
-		m.warn("handshake closed: too many are under way (Config.MaxHandshakes)", "peer", addressString(shed.nc.RemoteAddr()))
-		shed.nc.Close()
+	s.item = g.arrivals.Add(fair.Name{}, 1, s)
+	var shed *slot
+	if g.arrivals.Len() > g.limit {
+		shed = g.shed(&g.arrivals)
 	}
+	g.mu.Unlock()
+	shed.makeRoom(m)
 	return s
 }
 
-// add adds s and returns the slot that makes room for it, nil if there was room.
-func (g *gate) add(s *slot, network fair.Name) (shed *slot, ok bool) {
+// file puts the slot on the account of the peer's network, once there is room.
+func (s *slot) file(m *Manager) {
+	addr := s.nc.RemoteAddr()
+	network, peer := fair.Network(addr), addressString(addr)
+	g := s.gate
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.room() {
-		return nil, false
+	g.room()
+	var shed *slot
+	if !s.shed {
+		s.peer = peer
+		g.arrivals.Remove(s.item)
+		s.item = g.underway.Add(network, 1, s)
+		if !g.closed && g.underway.Len()+g.finished > g.limit {
+			shed = g.shed(&g.underway) // not s, which is the newest of several
+		}
 	}
-	s.item = g.underway.Add(network, 1, s)
-	if g.underway.Len()+g.finished > g.limit {
-		shed = g.underway.Victim().Value // never s, which is the newest of several
-		shed.shed = true
-		g.underway.Remove(shed.item)
+	g.mu.Unlock()
+	shed.makeRoom(m)
+}
+
+// shed takes the slot that makes room out of a set. The caller holds g.mu.
+func (g *gate) shed(from *fair.Set[*slot]) *slot {
+	s := from.Victim().Value
+	s.shed = true
+	from.Remove(s.item)
+	return s
+}
+
+// makeRoom closes a connection that was shed, if s is not nil.
+func (s *slot) makeRoom(m *Manager) {
+	if s == nil {
+		return
 	}
-	return shed, true
+	go s.abort() // a transport may take its time to close
+	m.stats.shed.Add(1)
+	m.warn("handshake closed: too many are under way (Config.MaxHandshakes)", "peer", s.peer)
+}
+
+// abortGrace is how long a handshake whose connection was closed has left until
+// its context ends: one that waits for the connection fails by that.
+const abortGrace = time.Second
+
+// abort ends the handshake. A callback of the application's that heeds neither
+// its context nor the connection goes on.
+func (s *slot) abort() {
+	time.AfterFunc(abortGrace, s.cancel)
+	s.nc.Close()
 }
 
 // finish notes that the handshake is complete; false if it was closed to make room.
@@ -101,6 +147,7 @@ func (s *slot) leave() {
 	if s == nil {
 		return
 	}
+	s.cancel()
 	g := s.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -111,6 +158,7 @@ func (s *slot) leave() {
 		g.finished--
 	case !s.shed:
 		g.underway.Remove(s.item)
+		g.arrivals.Remove(s.item)
 	}
 	s.left = true
 	g.changed.Broadcast()
@@ -119,7 +167,7 @@ func (s *slot) leave() {
 
 // settle closes empty when it is time. The caller holds g.mu.
 func (g *gate) settle() {
-	if g.closed && g.underway.Len()+g.finished == 0 && g.empty != nil {
+	if g.closed && g.arrivals.Len()+g.underway.Len()+g.finished == 0 && g.empty != nil {
 		close(g.empty)
 		g.empty = nil
 	}
@@ -138,12 +186,14 @@ func (g *gate) close() (empty <-chan struct{}) {
 // abort closes the handshakes under way.
 func (g *gate) abort() {
 	g.mu.Lock()
-	var all []net.Conn
-	for item := range g.underway.All() {
-		all = append(all, item.Value.nc)
+	var all []*slot
+	for _, set := range []*fair.Set[*slot]{&g.arrivals, &g.underway} {
+		for item := range set.All() {
+			all = append(all, item.Value)
+		}
 	}
 	g.mu.Unlock()
-	for _, nc := range all { // a transport may take its time to close
-		nc.Close()
+	for _, s := range all { // a transport may take its time to close
+		go s.abort()
 	}
 }

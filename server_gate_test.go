@@ -1,6 +1,7 @@
 package reprise
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -24,12 +25,29 @@ func host(network, number int) net.Addr {
 // guest is a connection with an address that notes that it was closed.
 type guest struct {
 	net.Conn
-	addr   net.Addr
-	closed bool
+	addr net.Addr
+	once sync.Once
+	gone chan struct{} // closed by Close
+}
+
+func newGuest(addr net.Addr) *guest { return &guest{addr: addr, gone: make(chan struct{})} }
+
+// closed reports whether c was closed. If it must have been, closed waits for that:
+// connections that make room are closed by goroutines of their own.
+func (c *guest) closed(must bool) bool {
+	if must {
+		<-c.gone
+	}
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *guest) RemoteAddr() net.Addr { return c.addr }
-func (c *guest) Close() error         { c.closed = true; return nil }
+func (c *guest) Close() error         { c.once.Do(func() { close(c.gone) }); return nil }
 
 // TestGateModel: whatever enters, finishes and leaves in whatever order, the
 // counts are right, the limit holds, the one that makes room is the right one,
@@ -47,6 +65,15 @@ func TestGateModel(t *testing.T) {
 			"":       x.check,
 		})
 	})
+}
+
+// admit is enter for a connection whose network is known at once.
+func admit(g *gate, nc net.Conn, m *Manager) *slot {
+	s := g.enter(context.Background(), nc, m)
+	if s != nil {
+		s.file(m)
+	}
+	return s
 }
 
 func newManager(t testing.TB, c Config) *Manager {
@@ -96,8 +123,8 @@ func (x *gateModel) enter(t *rapid.T) {
 		t.Skip("it would wait")
 	}
 	network := rapid.IntRange(0, 3).Draw(t, "network")
-	g := &guestModel{guest: &guest{addr: host(network, rapid.IntRange(1, 9).Draw(t, "number"))}, network: network}
-	if g.slot = x.gate.enter(g.guest, x.m); (g.slot == nil) != x.closed {
+	g := &guestModel{guest: newGuest(host(network, rapid.IntRange(1, 9).Draw(t, "number"))), network: network}
+	if g.slot = admit(x.gate, g.guest, x.m); (g.slot == nil) != x.closed {
 		t.Fatalf("enter gave %v, closed is %v", g.slot, x.closed)
 	}
 	if x.closed {
@@ -191,8 +218,8 @@ func (x *gateModel) check(t *rapid.T) {
 }
 
 func (x *gateModel) checkGuest(t *rapid.T, g *guestModel) {
-	if g.guest.closed != g.closed {
-		t.Fatalf("a guest of network %d: closed %v, want %v", g.network, g.guest.closed, g.closed)
+	if g.guest.closed(g.closed) != g.closed {
+		t.Fatalf("a guest of network %d: closed %v, want %v", g.network, !g.closed, g.closed)
 	}
 }
 
@@ -200,13 +227,13 @@ func (x *gateModel) checkGuest(t *rapid.T, g *guestModel) {
 func TestGateFairness(t *testing.T) {
 	m := newManager(t, Config{})
 	g := newGate(2)
-	all := []*guest{{addr: host(1, 1)}, {addr: host(2, 1)}, {addr: host(2, 2)}, {addr: host(2, 3)}}
+	all := []*guest{newGuest(host(1, 1)), newGuest(host(2, 1)), newGuest(host(2, 2)), newGuest(host(2, 3))}
 	for _, nc := range all {
-		g.enter(nc, m)
+		admit(g, nc, m)
 	}
 	for i, want := range []bool{false, true, true, false} {
-		if all[i].closed != want {
-			t.Errorf("connection %d from %v: closed %v", i, all[i].addr, all[i].closed)
+		if all[i].closed(want) != want {
+			t.Errorf("connection %d from %v: closed %v", i, all[i].addr, !want)
 		}
 	}
 	if n := m.Stats().HandshakesShed; n != 2 {
@@ -220,12 +247,12 @@ func TestGateFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, Config{})
 		g := newGate(2)
-		first, second := g.enter(&guest{addr: host(1, 1)}, m), g.enter(&guest{addr: host(1, 2)}, m)
+		first, second := admit(g, newGuest(host(1, 1)), m), admit(g, newGuest(host(1, 2)), m)
 		if !first.finish() || !g.wait() || !second.finish() {
 			t.Fatal("no room")
 		}
 		entered, waited := make(chan *slot, 1), make(chan bool, 1)
-		go func() { entered <- g.enter(&guest{addr: host(1, 3)}, m) }()
+		go func() { entered <- admit(g, newGuest(host(1, 3)), m) }()
 		go func() { waited <- g.wait() }()
 		if synctest.Wait(); len(entered) != 0 || len(waited) != 0 {
 			t.Error("there is room beside two finished connections")
@@ -236,7 +263,7 @@ func TestGateFull(t *testing.T) {
 			t.Fatal("no room where one has left")
 		}
 		third.finish()
-		go func() { entered <- g.enter(&guest{addr: host(1, 3)}, m) }()
+		go func() { entered <- admit(g, newGuest(host(1, 3)), m) }()
 		go func() { waited <- g.wait() }()
 		synctest.Wait()
 		empty := g.close()
@@ -246,7 +273,7 @@ func TestGateFull(t *testing.T) {
 		second.leave()
 		third.leave()
 		<-empty
-		if second.nc.(*guest).closed || third.nc.(*guest).closed || m.Stats().HandshakesShed != 0 {
+		if second.nc.(*guest).closed(false) || third.nc.(*guest).closed(false) || m.Stats().HandshakesShed != 0 {
 			t.Error("a finished connection was closed")
 		}
 	})
@@ -383,7 +410,7 @@ func TestGateStress(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for range 200 {
-				s := g.enter(&guest{addr: host(rand.IntN(4), 1)}, m)
+				s := admit(g, newGuest(host(rand.IntN(4), 1)), m)
 				if rand.IntN(2) == 0 {
 					s.finish()
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -58,8 +59,8 @@ func (m *Manager) ServeTLS(srv *http.Server, l net.Listener, certFile, keyFile s
 	}
 	prepare(srv)
 	ln := m.newListener(l, config)
-	ln.context = func(nc net.Conn) context.Context {
-		ctx := context.WithValue(context.Background(), http.ServerContextKey, srv)
+	ln.context = func(ctx context.Context, nc net.Conn) context.Context {
+		ctx = context.WithValue(ctx, http.ServerContextKey, srv)
 		return context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
 	}
 	ln.graceful = shuttingDown
@@ -228,7 +229,7 @@ func handshakeFailed(srv *http.Server, nc net.Conn, err error) {
 		}
 		return
 	}
-	reason := err.Error()
+	reason := fmt.Sprint(err) // an Error method that panics does not get further
 	if re, ok := err.(tls.RecordHeaderError); ok && re.Conn != nil && looksLikeHTTP(re.RecordHeader) {
 		io.WriteString(re.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
 		re.Conn.Close()

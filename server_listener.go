@@ -59,7 +59,7 @@ func (m *Manager) newListener(inner net.Listener, config *tls.Config) *listener 
 		ready: make(chan *tls.Conn), errs: make(chan error),
 		closing: make(chan struct{}), ended: make(chan struct{}),
 	}
-	l.context = func(net.Conn) context.Context { return context.Background() }
+	l.context = func(ctx context.Context, _ net.Conn) context.Context { return ctx }
 	l.failed = l.logFailed
 	return l
 }
@@ -71,8 +71,8 @@ type listener struct {
 	m       *Manager
 	config  *tls.Config
 	timeout time.Duration
-	context func(nc net.Conn) context.Context // of a handshake
-	failed  func(nc net.Conn, err error)      // told of handshakes that failed, before nc is closed
+	context func(ctx context.Context, nc net.Conn) context.Context // of a handshake
+	failed  func(nc net.Conn, err error)                           // told of handshakes that failed, before nc is closed
 	// graceful reports, when Close is called, whether handshakes under way are
 	// let finish. nil means that they are closed.
 	graceful func() bool
@@ -113,7 +113,7 @@ func (l *listener) run() {
 			}
 			continue
 		}
-		s := l.gate.enter(nc, l.m)
+		s := l.gate.enter(context.Background(), nc, l.m)
 		if s == nil {
 			nc.Close()
 			return
@@ -141,15 +141,16 @@ func (l *listener) report(err error) bool {
 // shake runs a handshake and hands the connection to Accept.
 func (l *listener) shake(nc net.Conn, s *slot) {
 	defer s.leave()
+	nc.SetDeadline(time.Now().Add(l.timeout)) // also for what file may read
+	s.file(l.m)
 	c := l.m.serverSide(nc, l.config)
 	var err error = &panicError{value: errGoexit} // unless shakeHands returns
 	defer func() {
 		if err != nil {
-			l.failed(nc, err)
-			c.Close()
+			l.fail(nc, c, err)
 		}
 	}()
-	err = l.m.shakeHands(l.context(nc), c, l.timeout)
+	err = l.m.shakeHands(l.context(s.ctx, nc), c, l.timeout)
 	if err == nil && !s.finish() {
 		err = net.ErrClosed // to make room, a moment ago
 	}
@@ -163,10 +164,21 @@ func (l *listener) shake(nc net.Conn, s *slot) {
 	}
 }
 
+// fail tells of a handshake that failed and closes its connection. An error of the
+// application's, or a logger, that panics costs its line and no more.
+func (l *listener) fail(nc net.Conn, c *tls.Conn, err error) {
+	defer c.Close()
+	defer func() { recover() }()
+	l.failed(nc, err)
+}
+
 func (l *listener) logFailed(nc net.Conn, err error) {
 	var p *panicError
 	if errors.As(err, &p) {
-		l.m.config.Logger.Error("panic in a handshake", "peer", addressString(nc.RemoteAddr()), "panic", p.value, "stack", string(p.stack))
+		const message = "panic in a handshake"
+		if suppressed, ok := l.m.warnings.admit(message); ok {
+			l.m.config.Logger.Error(message, "peer", addressString(nc.RemoteAddr()), "panic", p.value, "stack", string(p.stack), "suppressed", suppressed)
+		}
 		return
 	}
 	l.m.config.Logger.Debug("handshake failed", "peer", addressString(nc.RemoteAddr()), "err", err)
@@ -213,19 +225,24 @@ func (l *listener) end() {
 // ErrNoCertificate, ErrRevoked, that of a panic of the application's callbacks,
 // ctx's, or crypto/tls's. Deadlines that were set on nc are taken back.
 func (m *Manager) Accept(ctx context.Context, nc net.Conn, config *tls.Config) (*tls.Conn, error) {
+	if nc == nil {
+		return nil, errors.New("reprise: Accept wants the connection to go on with")
+	}
 	if !bringsCertificate(config) {
 		nc.Close()
 		return nil, ErrNoCertificate
 	}
-	s := m.gate.enter(nc, m)
+	s := m.gate.enter(ctx, nc, m)
 	defer s.leave()
+	nc.SetDeadline(time.Now().Add(m.config.HandshakeTimeout)) // also for what file may read
+	s.file(m)
 	c, good := m.serverSide(nc, m.ServerConfig(config)), false
 	defer func() {
 		if !good { // runtime.Goexit included
 			c.Close()
 		}
 	}()
-	err := m.shakeHands(ctx, c, m.config.HandshakeTimeout)
+	err := m.shakeHands(s.ctx, c, m.config.HandshakeTimeout)
 	if err == nil && !s.finish() {
 		err = net.ErrClosed
 	}
@@ -256,11 +273,13 @@ func (m *Manager) shakeHands(ctx context.Context, c *tls.Conn, timeout time.Dura
 			st.fail()
 		}
 	}()
-	if c.SetDeadline(time.Now().Add(timeout)) != nil { // such as that of an SSH channel
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+	// The context is for the application's callbacks, and for transports without
+	// deadlines, such as an SSH channel.
+	if c.SetDeadline(time.Now().Add(timeout)) == nil {
+		timeout += abortGrace
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	if err = c.HandshakeContext(ctx); err == nil {
 		cs := c.ConnectionState()
 		var callbacks func()

@@ -65,7 +65,7 @@ var versionSlots = [...]uint16{0, tls.VersionTLS10, tls.VersionTLS11, tls.Versio
 type counters struct {
 	connect, connectGood, accept, acceptGood            atomic.Uint64
 	hits, callbackHits, misses, timeouts, full, wrapBad atomic.Uint64
-	coarsened, shed                                     atomic.Uint64
+	coarsened, shed, unwatched                          atomic.Uint64
 	outcomes                                            [sides][len(versionSlots)][reasonCount]atomic.Uint64
 }
 

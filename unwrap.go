@@ -36,6 +36,8 @@ func (st *serverHandshake) unwrap(identity []byte, cs tls.ConnectionState) (*tls
 func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (state *tls.SessionState, expired *Session) {
 	o, reason := st.open(identity, cs)
 	s := o.session
+	held := s
+	defer func() { held.release() }() // also where a callback panics
 	if reason == Resumed {
 		st.verifyImported(s)
 		reason = st.check(s, cs)
@@ -53,13 +55,14 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 		reason = NotResumable // the connection ended meanwhile
 	}
 	if reason == Resumed {
+		held = nil // the handshake has it
 		return state, nil
 	}
 	st.decline(reason, s)
 	if reason == Expired && s.inCache.Load() {
+		held = nil
 		return nil, s
 	}
-	s.release()
 	return nil, nil
 }
 
@@ -307,6 +310,7 @@ func (st *serverHandshake) verifyImported(s *Session) {
 // check reports why s may not resume on this connection, or Resumed. The order
 // is that of the reasons.
 func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
+	st.policyName() // the application's function runs without a lock
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f, rec := &s.f, s.rec

@@ -21,8 +21,10 @@ type warning struct {
 const warningPause = 10 * time.Second
 
 // warn logs a warning that a peer can cause, each message once in ten seconds,
-// with the number of those that were left out since.
+// with the number of those that were left out since. A logger that panics costs
+// the line and no more.
 func (m *Manager) warn(message string, args ...any) {
+	defer func() { recover() }()
 	if suppressed, ok := m.warnings.admit(message); ok {
 		if suppressed > 0 {
 			args = append(args, "suppressed", suppressed)
