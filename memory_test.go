@@ -294,7 +294,7 @@ func memory(t *testing.T, scale int) {
 }
 
 func memoryAt(t *testing.T, scale int, noTickets bool, end func(*reprise.Manager, net.Conn, *tls.Config) error) {
-	const rounds, honest, allowed = 3, 100, 1 << 20
+	const rounds, honest, allowed = 2, 100, 1 << 20
 	cacheBytes, unproven := int64(scale)<<20, int64(scale)<<17
 	r := newRigAt(t, tls.VersionTLS13)
 	m := manager(t, reprise.Config{NoTickets: noTickets, CacheBytes: cacheBytes})
@@ -326,7 +326,7 @@ func memoryAt(t *testing.T, scale int, noTickets bool, end func(*reprise.Manager
 	before := heapBelow(0)
 	attacker := &net.TCPAddr{IP: net.ParseIP("203.0.113.9"), Port: 9}
 	for round := range rounds {
-		for i := range 150 * scale {
+		for i := range 200 * scale {
 			if serve(&lone{silent{unread: hellos[i%len(hellos)]}, attacker}) == nil {
 				t.Fatal("a lone hello completed a handshake")
 			}
