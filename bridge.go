@@ -116,8 +116,8 @@ func (m *Manager) fromConnection(cs *tls.ConnectionState, o *origin) *Session {
 	return s
 }
 
-// toTLS returns the session as crypto/tls takes it.
-func (m *Manager) toTLS(s *Session) (*tls.SessionState, error) {
+// toTLS returns the session as crypto/tls takes it, with these verified chains.
+func (m *Manager) toTLS(s *Session, verified [][][]byte) (*tls.SessionState, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.secrets.wiped {
@@ -133,7 +133,7 @@ func (m *Manager) toTLS(s *Session) (*tls.SessionState, error) {
 		Secret:    s.secrets.secret,
 		Extra:     s.rec.Extra,
 		EMS:       f.Flags&flagEMS != 0,
-		OCSP:      s.rec.OCSP, SCTs: s.rec.SCTs, Chains: s.rec.Verified,
+		OCSP:      s.rec.OCSP, SCTs: s.rec.SCTs, Chains: verified,
 		AgeAdd: f.TicketAgeAdd,
 		Curve:  tls.CurveID(f.KexGroup),
 	}

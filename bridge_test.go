@@ -195,7 +195,7 @@ func TestExtraTravels(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer again.release()
-		state, err := b.sm.toTLS(again)
+		state, err := b.sm.toTLS(again, again.verified())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func (b *bridge) fromExtra(entries [][]byte) *Session {
 	b.t.Helper()
 	session, server, _ := b.connect(nil)
 	defer session.Free()
-	state, err := b.sm.toTLS(server.Session())
+	state, err := b.sm.toTLS(server.Session(), server.Session().verified())
 	if err != nil {
 		b.t.Fatal(err)
 	}

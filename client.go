@@ -120,7 +120,7 @@ func (st *clientHandshake) offerKept() (*tls.ClientSessionState, bool) {
 
 // clientState is the session as crypto/tls's client takes it.
 func (m *Manager) clientState(s *Session) (*tls.ClientSessionState, error) {
-	state, err := m.toTLS(s)
+	state, err := m.toTLS(s, s.verified())
 	if err != nil {
 		return nil, err
 	}

@@ -155,7 +155,8 @@ type Config struct {
 	// handshakes that offer it at once one resumes, the others are full (InUse).
 	// It wants NoTickets, does not go with OnLookup, and wants the listener or
 	// connection level: a server that cannot see handshakes complete resumes none
-	// of these sessions.
+	// of these sessions. What a configuration's own WrapSession seals does not
+	// resume.
 	SingleUse bool
 
 	// HandshakeTimeout is how long a handshake may take at the listener level:

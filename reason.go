@@ -17,7 +17,8 @@ const (
 	Unmanaged
 	// NothingOffered: the client offered no session (or, seen from a client, none was set).
 	NothingOffered
-	// NotResumable: the session to offer was removed or found bad in the meantime.
+	// NotResumable: the session to offer was removed or found bad in the meantime, or this
+	// server may not resume it: it was closed, or nobody sees handshakes complete (Config.SingleUse).
 	NotResumable
 	// UnknownHandle: a handle of ours, but the session is no longer cached.
 	UnknownHandle

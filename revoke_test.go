@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -586,20 +587,7 @@ func revokeUnderWay(t *testing.T, r *rig, mine tls.Certificate, config reprise.C
 	connect := func(o *offering) (c *tls.Conn, j *joined, ended <-chan error) {
 		nc, ns := pipe(t)
 		done := make(chan error, 1)
-		go func() {
-			if level == "listener" {
-				done <- levels[level](m, ns, sc)
-				return
-			}
-			c := m.Server(ns, sc)
-			defer c.Free()
-			err := c.Handshake()
-			if reused, why := c.SessionReused(); err != nil && (reused || why != reprise.Revoked || c.Session() != nil) {
-				t.Errorf("it says: resumed %v, %v, and has session %v", reused, why, c.Session())
-			}
-			c.Close()
-			done <- err
-		}()
+		go func() { done <- endOrRevoked(t, m, ns, sc, level) }()
 		j, cc := &joined{Conn: nc}, cc.Clone()
 		cc.ClientSessionCache = o
 		c = tls.Client(j, cc)
@@ -659,4 +647,20 @@ func revokeUnderWay(t *testing.T, r *rig, mine tls.Certificate, config reprise.C
 			t.Error(err)
 		}
 	}
+}
+
+// endOrRevoked completes a handshake and ends the connection, or sees that the
+// connection knows that its session was revoked.
+func endOrRevoked(t *testing.T, m *reprise.Manager, nc net.Conn, config *tls.Config, level string) error {
+	if level == "listener" {
+		return levels[level](m, nc, config)
+	}
+	c := m.Server(nc, config)
+	defer c.Free()
+	defer c.Close()
+	err := c.Handshake()
+	if reused, why := c.SessionReused(); err != nil && (reused || why != reprise.Revoked || c.Session() != nil) {
+		t.Errorf("it says: resumed %v, %v, and has session %v", reused, why, c.Session())
+	}
+	return err
 }

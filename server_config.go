@@ -290,8 +290,7 @@ func (st *serverHandshake) manage(hello *tls.ClientHelloInfo, config *tls.Config
 	c := plain(config, k)
 	own := settingsOf(c)
 	if k != nil && k.st != nil {
-		st.takeOver(k.st)
-		if !managedHooks(config) { // which would call this very handshake's
+		if managed := st.takeOver(k.st); managed && !managedHooks(config) { // which would call this very handshake's
 			return st.unmanaged(c, own, "WrapSession and UnwrapSession of a configuration that is managed already were changed: set them on the configuration that is given to ServerConfig or ConfigForClient")
 		}
 	}
@@ -317,12 +316,14 @@ func (st *serverHandshake) mark(c *tls.Config, own settings) *mark {
 }
 
 // takeOver has st count the handshake in place of inner, whose configuration
-// comes to nothing.
-func (st *serverHandshake) takeOver(inner *serverHandshake) {
-	if inner == st {
-		return
-	}
+// comes to nothing. It reports whether that was managed.
+func (st *serverHandshake) takeOver(inner *serverHandshake) (managed bool) {
 	inner.mu.Lock()
+	managed = inner.begun
+	if inner == st {
+		inner.mu.Unlock()
+		return managed
+	}
 	counted := inner.counted && !inner.finished
 	if counted {
 		inner.counted = false
@@ -337,6 +338,7 @@ func (st *serverHandshake) takeOver(inner *serverHandshake) {
 		st.counted = true
 		st.mu.Unlock()
 	}
+	return managed
 }
 
 // quicHello reports whether hello came over QUIC, which has TLS 1.3 only. In TLS

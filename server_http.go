@@ -44,11 +44,17 @@ import (
 //   - Shutdown waits for handshakes five seconds at most, without heeding its
 //     context, and ServeTLS does not return before; a Close meanwhile waits, too;
 //   - if l fails for good, the handshakes under way are closed;
-//   - a result of ServerConfig that brings no certificate is an error at once.
+//   - without any certificate the error is ErrNoCertificate.
 func (m *Manager) ServeTLS(srv *http.Server, l net.Listener, certFile, keyFile string) error {
 	config, err := httpConfig(srv)
 	if err != nil {
 		return err
+	}
+	if _, ok := l.(*listener); ok {
+		return errors.New("reprise: ServeTLS wants the listener that NewListener was given, or Serve the listener of NewListener: this would be TLS within TLS")
+	}
+	if certFile == "" && keyFile == "" && !bringsCertificate(config) {
+		return ErrNoCertificate
 	}
 	if !bringsCertificate(config) || certFile != "" || keyFile != "" {
 		cert, err := tls.LoadX509KeyPair(certFile, keyFile)

@@ -38,16 +38,17 @@ func (st *serverHandshake) consider(identity []byte, cs *tls.ConnectionState) (s
 	s := o.session
 	held := s
 	defer func() { held.release() }() // also where a callback panics
+	var verified [][][]byte
 	if reason == Resumed {
-		st.verifyImported(s)
-		reason = st.check(s, cs)
+		verified = st.verified(s)
+		reason = st.check(s, verified, cs)
 	}
 	if reason == Resumed {
 		o, reason = st.ask(o)
 	}
 	if reason == Resumed {
 		var err error
-		if state, err = st.m.toTLS(s); err != nil {
+		if state, err = st.m.toTLS(s, verified); err != nil {
 			reason = Undecodable
 		}
 	}
@@ -287,17 +288,17 @@ func (m *Manager) unseal(der []byte) (*Session, error) {
 	return s.start(libraryRef), nil
 }
 
-// verifyImported verifies the client's certificate in a session that was
-// imported: what the file says of it is nobody's word.
-func (st *serverHandshake) verifyImported(s *Session) {
-	if !s.isImported() {
-		return
+// verified returns the chains of the client's certificate. Those of a session
+// that was imported are found anew, and not kept: what a file says is nobody's
+// word, and what this connection finds is not that of another.
+func (st *serverHandshake) verified(s *Session) [][][]byte {
+	switch {
+	case !s.isImported():
+		return s.verified()
+	case st.config.ClientAuth < tls.VerifyClientCertIfGiven:
+		return nil
 	}
-	if st.config.ClientAuth < tls.VerifyClientCertIfGiven {
-		s.forgetVerified()
-		return
-	}
-	err := s.verifyPeer(x509.VerifyOptions{
+	chains, err := s.peerChains(x509.VerifyOptions{
 		CurrentTime: st.m.now(),
 		Roots:       st.config.ClientCAs,
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -305,18 +306,22 @@ func (st *serverHandshake) verifyImported(s *Session) {
 	if err != nil {
 		st.m.config.Logger.Debug("imported session's peer not verified", "session", s, "err", err)
 	}
+	return chains
 }
 
-// check reports why s may not resume on this connection, or Resumed. The order
-// is that of the reasons.
-func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
+// check reports why s, with these verified chains, may not resume on this
+// connection, or Resumed. The order is that of the reasons.
+func (st *serverHandshake) check(s *Session, verified [][][]byte, cs *tls.ConnectionState) Reason {
 	st.policyName() // the application's function runs without a lock
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f, rec := &s.f, s.rec
 	late := st.m.inTime(s, min(f.Timeout, int64(maxLifetime/time.Second)))
 	switch {
-	case s.notResumable.Load(), st.m.config.SingleUse && !st.watched:
+	case st.m.config.SingleUse && !st.watched:
+		st.m.warn("sessions of single use do not resume under ServerConfig: use NewListener, Accept, ServeTLS or Server")
+		return NotResumable
+	case s.notResumable.Load():
 		return NotResumable
 	case f.Version != cs.Version:
 		return OtherVersion
@@ -338,7 +343,7 @@ func (st *serverHandshake) check(s *Session, cs *tls.ConnectionState) Reason {
 	case len(s.secrets.state) > 0: // crypto/tls sees to the rest; we cannot look inside
 		return Resumed
 	case f.Peer != nil && st.config.ClientAuth >= tls.VerifyClientCertIfGiven &&
-		(f.VerifyResult != verifyOK || len(rec.Verified) == 0):
+		(f.VerifyResult != verifyOK || len(verified) == 0):
 		return ChainIncomplete
 	case cs.Version < tls.VersionTLS13 && f.Flags&flagEMS == 0 && st.hello.ems:
 		return EMSMismatch

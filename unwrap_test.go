@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 
 	"github.com/reprise-tls/reprise"
+	"github.com/reprise-tls/reprise/internal/testpki"
 )
 
 // sealedByHooks returns a configuration whose own hooks seal, and are called with what
@@ -152,5 +154,47 @@ func TestLabelReturns(t *testing.T) {
 	}
 	if st := sm.Stats(); st.NotResumed[reprise.NothingOffered] != 2 || st.Misses != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestImportedUnproven: a hello changes nothing of an imported session that it
+// finds, whatever the connection that it comes over makes of the session's chain.
+func TestImportedUnproven(t *testing.T) {
+	r := newRigAt(t, tls.VersionTLS12)
+	m := manager(t, reprise.Config{NoTickets: true})
+	sc, cc := r.mutual(tls.VersionTLS12, r.ca.Leaf(t, "client"))
+	o := offers(nil)
+	serve := func(nc net.Conn) error { return ends["listener"](m, nc, sc) }
+	if _, err := visit(serve, "192.0.2.1", cc, &o); err != nil {
+		t.Fatal(err)
+	}
+	var imported *reprise.Session
+	for s := range m.All() {
+		der, err := s.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if imported, _, err = reprise.ParseSession(der); err != nil {
+			t.Fatal(err)
+		}
+		m.Remove(s)
+	}
+	defer imported.Free()
+	mustAdd(t, m, imported)
+	_, rec := reprise.Fields(imported)
+	before := len(rec.Verified)
+	hello := r.record(o.offer)
+	other := sc.Clone()
+	other.ClientCAs = testpki.New(t, "another root").Pool()
+	for _, config := range []*tls.Config{r.server, other} {
+		if ends["configuration"](m, &lone{silent{unread: hello}, memoryAddr{}}, config) == nil {
+			t.Error("a lone hello completed a handshake")
+		}
+		if _, rec = reprise.Fields(imported); len(rec.Verified) != before || before == 0 {
+			t.Errorf("it has %d verified chains, and had %d", len(rec.Verified), before)
+		}
+	}
+	if resumed, err := visit(serve, "192.0.2.1", cc, &o); err != nil || !resumed {
+		t.Errorf("resumed %v, %v: %v", resumed, err, m.Stats().NotResumed)
 	}
 }

@@ -9,9 +9,19 @@ import (
 
 var errNoPeer = errors.New("reprise: session has no peer certificate")
 
-// verifyPeer verifies the peer's certificate anew, with the intermediates that
-// the session has, and keeps the chains that were found: all of them or none.
+// verifyPeer verifies the peer's certificate anew and keeps the chains that were
+// found: all of them or none.
 func (s *Session) verifyPeer(opts x509.VerifyOptions) error {
+	chains, err := s.peerChains(opts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.change().rec.Verified = chains
+	return err
+}
+
+// peerChains verifies the peer's certificate, with the intermediates that the
+// session has, and returns the chains that were found, as a record keeps them.
+func (s *Session) peerChains(opts x509.VerifyOptions) ([][][]byte, error) {
 	certs, err := s.PeerCertificates()
 	if err == nil && len(certs) == 0 {
 		err = errNoPeer
@@ -24,13 +34,17 @@ func (s *Session) verifyPeer(opts x509.VerifyOptions) error {
 		}
 		chains, err = certs[0].Verify(opts)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.change().rec.Verified = withoutLeaf(chains)
 	if err != nil {
-		return fmt.Errorf("reprise: peer of session %s: %w", s.fingerprint(), err)
+		return nil, fmt.Errorf("reprise: peer of session %s: %w", s.Fingerprint(), err)
 	}
-	return nil
+	return withoutLeaf(chains), nil
+}
+
+// verified returns the chains that the session has.
+func (s *Session) verified() [][][]byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rec.Verified
 }
 
 // withoutLeaf returns verified chains as a record keeps them, in memory of their own.
