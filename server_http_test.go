@@ -669,6 +669,9 @@ func init() {
 	}
 	for name, config := range configs {
 		for _, files := range []string{"no files", "files", "missing files"} {
+			if files == "no files" && (name == "nil" || name == "empty") {
+				continue // the error says more than net/http's: TestServeTLSNoCertificate
+			}
 			acts["certificates/"+name+"/"+files] = func(s *stage, serve serveFunc) {
 				if s.pemFiles(); files == "no files" {
 					s.cert, s.key = "", ""
