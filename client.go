@@ -67,6 +67,7 @@ func (st *clientHandshake) prepare() {
 // choose decides what is offered.
 func (st *clientHandshake) choose() (*tls.ClientSessionState, bool) {
 	switch {
+	case st.released:
 	case st.offer != nil:
 		return st.offerSet()
 	case st.peer != nil && !st.manual:
@@ -253,6 +254,11 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.finished, st.resumed, st.state = true, cs.DidResume, *cs
+	if st.released {
+		st.received = nil
+		st.ids.end()
+		return noCallbacks
+	}
 	st.reason = st.final()
 	callbacks = st.count()
 	if st.received != nil {
@@ -344,7 +350,7 @@ func (st *clientHandshake) release() {
 	defer st.mu.Unlock()
 	st.session.release()
 	st.offer.release()
-	st.session, st.offer, st.released = nil, nil, true
+	st.session, st.offer, st.taken, st.released = nil, nil, clientSession{}, true
 }
 
 // unused returns what was set for a handshake that did not complete, held.

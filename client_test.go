@@ -370,6 +370,16 @@ func (c *tampered) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// provoke has the server end the client's connection with a fatal alert.
+func provoke(t testing.TB, c *reprise.Conn) {
+	t.Helper()
+	c.NetConn().Write([]byte{23, 3, 3, 0, 1, 0}) // a record that no key made
+	var op *net.OpError
+	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &op) || op.Op != "remote error" {
+		t.Fatalf("read %v, want the server's alert", err)
+	}
+}
+
 func TestAlertRemovesSession(t *testing.T) {
 	for _, version := range versions {
 		t.Run(tls.VersionName(version), func(t *testing.T) {

@@ -458,8 +458,8 @@ func TestClientsOff(t *testing.T) {
 	}
 }
 
-// TestClientBadSession: the session of a connection that ended badly is not
-// offered again.
+// TestClientBadSession: the session of a connection that ended with an alert is
+// not offered again.
 func TestClientBadSession(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -471,7 +471,8 @@ func TestClientBadSession(t *testing.T) {
 		}
 		wait(t, c).Free()
 		<-s.shown
-		c.Free() // without close_notify
+		provoke(t, c)
+		c.Free()
 		if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
 			t.Errorf("%s: %v", tls.VersionName(version), shown)
 		}
