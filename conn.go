@@ -93,7 +93,7 @@ func (c *Conn) start(nc net.Conn) {
 	c.mu.Unlock()
 	if c.client {
 		config := c.config.Clone()
-		l.client = newClientHandshake(c.m, config, c.peer.connection(config))
+		l.client = newClientHandshake(c.m, config, c.peer.connection(config), l.wire)
 		config.ClientSessionCache = l.client
 		l.wire.ids = &l.client.ids
 		if c.m.config.SessionIDs {
@@ -611,6 +611,9 @@ var errAheadLimit = errors.New("too much data before it")
 //
 // It is SSL_shutdown, with the transport.
 func (c *Conn) Close() error {
+	if c.freed.Load() {
+		return net.ErrClosed
+	}
 	for {
 		l := c.link.Load()
 		if err := c.close(l); c.link.Load() == l {
