@@ -17,6 +17,7 @@ type clientHandshake struct {
 	peer   *clientPeer // whose sessions are kept; nil where none are
 	line   line        // of what the server sends, unless the handshake resumes; from its beginning
 	ids    sessionIDs
+	wire   *wire
 
 	mu       sync.Mutex
 	manual   bool                    // SetSession was called: nothing is offered or kept of our own accord
@@ -36,8 +37,8 @@ type clientHandshake struct {
 	state    tls.ConnectionState
 }
 
-func newClientHandshake(m *Manager, config *tls.Config, peer *clientPeer) *clientHandshake {
-	return &clientHandshake{m: m, config: config, peer: peer, reason: NothingOffered, news: make(chan struct{})}
+func newClientHandshake(m *Manager, config *tls.Config, peer *clientPeer, w *wire) *clientHandshake {
+	return &clientHandshake{m: m, config: config, peer: peer, wire: w, reason: NothingOffered, news: make(chan struct{})}
 }
 
 // Get is crypto/tls asking for a session to offer.
@@ -67,6 +68,7 @@ func (st *clientHandshake) prepare() {
 // choose decides what is offered.
 func (st *clientHandshake) choose() (*tls.ClientSessionState, bool) {
 	switch {
+	case st.released:
 	case st.offer != nil:
 		return st.offerSet()
 	case st.peer != nil && !st.manual:
@@ -127,19 +129,35 @@ func (m *Manager) clientState(s *Session) (*tls.ClientSessionState, error) {
 	return tls.NewResumptionState(s.Ticket(), state)
 }
 
-// Put is crypto/tls giving a session, or withdrawing the one it just got: its
-// peer's chain does not hold any more, all else was checked before.
-func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
+// withdraw is crypto/tls giving up the session that it got. If no ClientHello
+// went out the chain of the session's peer does not hold any more: all else was
+// checked before. Otherwise the handshake failed, which costs the session unless
+// the server had no part in that.
+func (st *clientHandshake) withdraw() {
 	st.mu.Lock()
-	if cs == nil {
+	if st.wire.writes.Load() == 0 {
 		st.offered, st.reason = false, ChainIncomplete
-		taken := st.taken
+	} else if !st.wire.heard.Load() {
 		st.mu.Unlock()
-		if taken.session != nil {
-			st.peer.drop(taken)
-		}
 		return
 	}
+	taken := st.taken
+	st.mu.Unlock()
+	if taken.session != nil {
+		st.peer.drop(taken)
+	}
+}
+
+// Put is crypto/tls giving a session, or giving up the one it got.
+func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
+	if cs == nil {
+		st.withdraw()
+		return
+	}
+	if ticketless(cs) {
+		return
+	}
+	st.mu.Lock()
 	if !st.finished {
 		st.received = cs
 		st.mu.Unlock()
@@ -155,6 +173,14 @@ func (st *clientHandshake) Put(_ string, cs *tls.ClientSessionState) {
 	st.mu.Lock()
 	st.tell() // now that it is cached and announced
 	st.mu.Unlock()
+}
+
+// ticketless reports whether cs has a ticket of length zero: in TLS 1.2 a server
+// that has no new one for the client says so with that (RFC 5077, section 3.3).
+// What the client has stays good, and OpenSSL's keeps it.
+func ticketless(cs *tls.ClientSessionState) bool {
+	ticket, state, err := cs.ResumptionState()
+	return err == nil && state != nil && len(ticket) == 0
 }
 
 // tell wakes who waits for a session that the server sent.
@@ -202,7 +228,11 @@ func (st *clientHandshake) made(s *Session, cs *tls.ClientSessionState) (callbac
 	s.start(libraryRef)
 	st.attach(s)
 	callbacks = st.m.settle(s, st.m.config.CacheMode.client())
-	if st.peer == nil || st.manual || cs == nil && st.ids.outgrown() || s.ticketLen() > maxKeptTicket {
+	long := s.ticketLen() > maxKeptTicket
+	if long {
+		st.m.warn("received session not kept", "err", errLargeTicket)
+	}
+	if st.peer == nil || st.manual || cs == nil && st.ids.outgrown() || long {
 		s.release()
 		return callbacks
 	}
@@ -253,6 +283,11 @@ func (st *clientHandshake) finish(cs *tls.ConnectionState) (callbacks func()) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.finished, st.resumed, st.state = true, cs.DidResume, *cs
+	if st.released {
+		st.received = nil
+		st.ids.end()
+		return noCallbacks
+	}
 	st.reason = st.final()
 	callbacks = st.count()
 	if st.received != nil {
@@ -333,7 +368,7 @@ func (st *clientHandshake) fail() {
 	st.received, st.choice = nil, nil
 	st.ids.end()
 	st.mu.Unlock()
-	if taken.session != nil && st.ids.id != nil {
+	if taken.session != nil && st.ids.id != nil && st.wire.heard.Load() {
 		st.peer.drop(taken) // crypto/tls may have kept the session to itself, and failed for that
 	}
 }
@@ -344,7 +379,7 @@ func (st *clientHandshake) release() {
 	defer st.mu.Unlock()
 	st.session.release()
 	st.offer.release()
-	st.session, st.offer, st.released = nil, nil, true
+	st.session, st.offer, st.taken, st.released = nil, nil, clientSession{}, true
 }
 
 // unused returns what was set for a handshake that did not complete, held.

@@ -370,6 +370,16 @@ func (c *tampered) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// provoke has the server end the client's connection with a fatal alert.
+func provoke(t testing.TB, c *reprise.Conn) {
+	t.Helper()
+	c.NetConn().Write([]byte{23, 3, 3, 0, 1, 0}) // a record that no key made
+	var op *net.OpError
+	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &op) || op.Op != "remote error" {
+		t.Fatalf("read %v, want the server's alert", err)
+	}
+}
+
 func TestAlertRemovesSession(t *testing.T) {
 	for _, version := range versions {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
@@ -973,11 +983,11 @@ func TestClearAfterFailure(t *testing.T) {
 	config := at(tls.VersionTLS12, s.client)
 	s.visit(ways[1], m.Partition(""), s.addr, config)
 	nc, ns := pipe(t)
-	ns.Close()
+	ns.Write([]byte{21, 3, 3, 0, 2, 2, 40}) // handshake_failure
 	c := m.Client(nc, config)
 	defer c.Free()
 	if err := c.Handshake(); err == nil {
-		t.Fatal("a handshake with nobody succeeded")
+		t.Fatal("the handshake succeeded")
 	}
 	next, err := net.Dial("tcp", s.addr)
 	if err != nil {

@@ -52,11 +52,15 @@ func (cc *configCache) Get(key string) (*tls.ClientSessionState, bool) {
 }
 
 // Put keeps a session that the server sent, or drops the one that was offered
-// and was no good.
+// and was no good. As with crypto/tls's own cache any handshake that failed costs
+// the session, for nobody tells a configuration whether the server had a part in it.
 func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 	p := cc.peer(key)
 	if cs == nil {
 		p.failed()
+		return
+	}
+	if ticketless(cs) {
 		return
 	}
 	if cc.scope.generation() != 0 {
@@ -64,7 +68,7 @@ func (cc *configCache) Put(key string, cs *tls.ClientSessionState) {
 	}
 	var c clientSession
 	if err := p.received(cs, &c); err != nil {
-		cc.m.config.Logger.Warn("received session not kept", "err", err)
+		cc.m.warn("received session not kept", "err", err)
 		return
 	}
 	if c.expires <= c.line.born {

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// maxKeptTicket is the longest ticket that clients keep, in bytes: a server
-// decides what it has in there, and whose memory it takes.
-const maxKeptTicket = 16 << 10
+// maxKeptTicket is the longest ticket that clients keep, in bytes, which is the
+// longest that our servers make: a server decides what it has in there, and whose
+// memory it takes.
+const maxKeptTicket = maxTicket
 
 var errLargeTicket = fmt.Errorf("reprise: ticket of more than %d bytes", maxKeptTicket)
 

@@ -376,7 +376,7 @@ func TestClientStoreForgetsBad(t *testing.T) {
 			wait(t, c).Free()
 		}
 		before := len(shelf.kept())
-		conns[0].Free() // without close_notify
+		provoke(t, conns[0])
 		if after := len(shelf.kept()); after != before-1 {
 			t.Errorf("%s: %d sessions in the store, were %d", tls.VersionName(version), after, before)
 		}

@@ -25,8 +25,16 @@ var (
 // Conn is a TLS connection with libssl's session rules: what OpenSSL calls an
 // SSL. It is a net.Conn with a crypto/tls connection inside.
 //
-// Read, Write, Close and the methods about sessions are safe from any
-// goroutine; Clear and Free are not to run beside Read, Write or Handshake.
+// All methods are safe from any goroutine, but Clear, which is not to run beside
+// Read, Write, Handshake or WaitSession. No order of calls makes a session bad
+// whose connection ends in good order. After Free, methods that return an error
+// return net.ErrClosed.
+//
+// A fatal alert makes the connection's session bad, which then resumes no more.
+// Where the caller has taken sessions into its own hands with SetSession, and on
+// servers, so does an end without close_notify on either side, as in libssl (but
+// see Config.IgnoreUnexpectedEOF). Sessions that clients keep by themselves
+// survive that.
 type Conn struct {
 	m      *Manager
 	config *tls.Config
@@ -38,11 +46,11 @@ type Conn struct {
 	dial func(context.Context) (net.Conn, error) // nil unless we dialled
 
 	mu     sync.Mutex
-	offer  *Session   // client: set for the next handshake; held
-	set    bool       // client: SetSession was called for the next handshake
-	manual bool       // client: SetSession was called
-	lent   []*Session // kept readable until Clear or Free; held
-	freed  bool
+	offer  *Session    // client: set for the next handshake; held
+	set    bool        // client: SetSession was called for the next handshake
+	manual bool        // client: SetSession was called
+	lent   []*Session  // kept readable until Clear or Free; held
+	freed  atomic.Bool // set under mu
 }
 
 // link is what a Conn has per transport: Clear starts a new one.
@@ -52,13 +60,14 @@ type link struct {
 	server *serverHandshake // one of the two
 	client *clientHandshake
 
-	mu       sync.Mutex // one handshake at a time, with its end
-	done     atomic.Bool
-	good     bool // done, and without error
-	err      error
-	alerted  atomic.Bool
-	closed   atomic.Bool // Close was called
-	shutdown atomic.Bool // close_notify was sent
+	turn   chan struct{} // full while somebody runs the handshake
+	done   atomic.Bool
+	good   bool // done, and without error
+	err    error
+	fate   fate
+	closed atomic.Bool   // Close was called
+	begun  atomic.Uint64 // calls of Write
+	ended  atomic.Uint64 // those that returned
 
 	reader chan struct{} // full while somebody reads: WaitSession may be it
 	unread []byte        // these two are the reader's
@@ -78,10 +87,13 @@ func (m *Manager) Server(nc net.Conn, config *tls.Config) *Conn {
 
 // start begins a link over nc.
 func (c *Conn) start(nc net.Conn) {
-	l := &link{wire: &wire{Conn: nc}, reader: make(chan struct{}, 1)}
+	l := &link{wire: &wire{Conn: nc}, reader: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	c.mu.Lock()
+	l.fate.strict, l.fate.ignoreEOF = !c.client || c.manual, c.m.config.IgnoreUnexpectedEOF
+	c.mu.Unlock()
 	if c.client {
 		config := c.config.Clone()
-		l.client = newClientHandshake(c.m, config, c.peer.connection(config))
+		l.client = newClientHandshake(c.m, config, c.peer.connection(config), l.wire)
 		config.ClientSessionCache = l.client
 		l.wire.ids = &l.client.ids
 		if c.m.config.SessionIDs {
@@ -99,19 +111,22 @@ func (c *Conn) start(nc net.Conn) {
 // Handshake runs the handshake unless it has been run.
 func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
 
-// HandshakeContext is Handshake, ended early when ctx is.
+// HandshakeContext is Handshake under a context. If ctx ends while this call runs
+// the handshake, the handshake fails and the connection cannot be used any more;
+// if another call runs it, only this call ends. The error is then that of ctx.
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
-	l := c.link.Load()
-	if !l.done.Load() {
-		callbacks := c.handshake(ctx, l)
-		callbacks()
+	for {
+		l := c.link.Load()
+		err := c.handshake(ctx, l)
+		if c.freed.Load() {
+			return net.ErrClosed
+		}
+		if c.link.Load() == l || !errors.Is(err, ErrSessionIDs) { // else it was dialled again
+			return err
+		}
 	}
-	if errors.Is(l.err, ErrSessionIDs) && c.link.Load() != l {
-		return c.HandshakeContext(ctx) // it was dialled again
-	}
-	return l.err
 }
 
 // dialAgain replaces a link that ended before a byte left. Deadlines that were
@@ -124,18 +139,38 @@ func (c *Conn) dialAgain(ctx context.Context, ended *link) error {
 	ended.release()
 	c.start(nc)
 	if ended.closed.Load() { // by the application, meanwhile
-		c.link.Load().close()
+		c.close(c.link.Load())
+	}
+	if c.freed.Load() {
+		c.link.Load().end()
 	}
 	return ended.err
 }
 
-// handshake runs l's handshake, once.
-func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// handshake runs l's handshake, once, and returns what is to be said of it to
+// this caller.
+func (c *Conn) handshake(ctx context.Context, l *link) error {
+	if c.freed.Load() {
+		return net.ErrClosed
+	}
+	if l.done.Load() {
+		return l.err
+	}
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	callbacks, err := c.handshakeInTurn(ctx, l)
+	callbacks()
+	return err
+}
+
+func (c *Conn) handshakeInTurn(ctx context.Context, l *link) (callbacks func(), err error) {
+	defer func() { <-l.turn }()
 	callbacks = func() {}
 	if l.done.Load() {
-		return callbacks
+		return callbacks, l.err
 	}
 	if c.client {
 		c.m.stats.connect.Add(1)
@@ -147,23 +182,29 @@ func (c *Conn) handshake(ctx context.Context, l *link) (callbacks func()) {
 			l.fail()
 		}
 	}()
-	l.err = l.tls.HandshakeContext(ctx)
+	err = l.tls.HandshakeContext(ctx)
 	returned = true
-	l.good = l.err == nil
-	if l.good {
+	if l.err = err; ctx.Err() != nil {
+		l.err = l.tls.Handshake() // for other calls, without ctx's error
+	}
+	if l.err == nil {
 		cs := l.tls.ConnectionState()
 		if callbacks, l.err = l.finish(&cs); l.err != nil {
-			l.good = false
+			err = l.err
 			l.tls.Close()
 		}
 	} else {
 		l.fail()
 		if c.dial != nil && errors.Is(l.err, ErrSessionIDs) {
 			l.err = c.dialAgain(ctx, l)
+			err = l.err
 		}
 	}
+	if l.good = l.err == nil; l.good {
+		l.fate.on(handshakeComplete)
+	}
 	l.done.Store(true)
-	return callbacks
+	return callbacks, err
 }
 
 // handOver gives the session that was set to the handshake that offers it.
@@ -243,7 +284,7 @@ func (c *Conn) Session() *Session {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.freed || slices.Contains(c.lent, s) {
+	if c.freed.Load() || slices.Contains(c.lent, s) {
 		s.release()
 	} else {
 		c.lent = append(c.lent, s)
@@ -317,10 +358,16 @@ func (c *Conn) SetSession(s *Session) error {
 			return ErrFreed
 		}
 	}
-	c.judge(c.link.Load())
+	if c.freed.Load() {
+		s.release()
+		return net.ErrClosed
+	}
+	l := c.link.Load()
+	c.on(l, sessionSet)
+	c.on(l, left)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.freed {
+	if c.freed.Load() {
 		s.release()
 		return net.ErrClosed
 	}
@@ -358,16 +405,11 @@ func (s *Session) isWiped() bool {
 	return s.secrets.wiped
 }
 
-// judge is the bad-session rule: a session whose connection completed its
-// handshake and was not closed with close_notify is not to be trusted again.
-//
-// It is ssl_clear_bad_session, SSL_clear(3).
-func (c *Conn) judge(l *link) (bad bool) {
-	if !l.done.Load() || !l.good || l.shutdown.Load() {
-		return false
+// on tells the fate of l's session, and gives the session up if that is bad now.
+func (c *Conn) on(l *link, e event) {
+	if why, turned := l.fate.on(e); turned {
+		c.discard(l, why)
 	}
-	c.discard(l, CauseBadConnection)
-	return true
 }
 
 // discard takes the link's session out of the cache and makes it not resumable.
@@ -384,68 +426,74 @@ func (c *Conn) discard(l *link, cause Cause) {
 // note looks for an alert, or an end without close_notify, in what the
 // engine's connection said after the handshake.
 func (c *Conn) note(l *link, err error) {
-	if err == nil || !l.done.Load() || !l.good {
+	if err == nil {
 		return
 	}
-	if !l.distrusts(err, c.m.config.IgnoreUnexpectedEOF) {
-		return
-	}
-	if l.shutdown.Load() {
-		return // what comes after our close_notify is no longer ours
-	}
-	if l.alerted.CompareAndSwap(false, true) {
-		c.discard(l, CauseAlert)
+	if e, ok := l.meaning(err); ok {
+		c.on(l, e)
 	}
 }
 
-// distrusts reports whether err, from the engine's connection, is a fatal
-// alert, received or sent, or an end without close_notify.
-func (l *link) distrusts(err error, ignoreEOF bool) bool {
+// meaning returns what err, from the engine's connection, says of the peer: a
+// fatal alert, received or sent, or an end without close_notify; false if neither.
+func (l *link) meaning(err error) (e event, ok bool) {
 	var op *net.OpError
 	var timeout net.Error
 	switch {
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
-		return true
+		return alerted, true
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return !ignoreEOF
+		return peerEnded, true
 	case errors.Is(err, io.EOF): // the end of the transport between two records, or close_notify
-		return l.wire.ended.Load() && !ignoreEOF
+		return peerEnded, l.wire.ended.Load()
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, net.ErrClosed), l.wire.failed.Load():
-		return false
+		return 0, false
 	}
-	return true // crypto/tls's own words, beside an alert that it sent
+	return alerted, true // crypto/tls's own words, beside an alert that it sent
 }
 
-// Read reads from the peer, after the handshake.
+// over is err, or net.ErrClosed after Free.
+func (c *Conn) over(err error) error {
+	if err != nil && c.freed.Load() {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// Read reads from the peer, after the handshake. If b is empty Read returns
+// once the handshake is complete.
 func (c *Conn) Read(b []byte) (int, error) {
-	if err := c.Handshake(); err != nil {
+	if err := c.Handshake(); err != nil || len(b) == 0 {
 		return 0, err
 	}
 	l := c.link.Load()
 	l.reader <- struct{}{}
 	defer l.endRead()
-	if len(l.unread) > 0 || l.failed != nil {
+	if len(l.unread) > 0 {
 		n := copy(b, l.unread)
 		l.unread = l.unread[n:]
-		if n > 0 || len(b) == 0 {
-			return n, nil
-		}
-		return 0, l.failed
+		return n, nil
+	}
+	if l.failed != nil {
+		return 0, c.over(l.failed)
 	}
 	n, err := l.tls.Read(b)
 	c.note(l, err)
-	return n, err
+	return n, c.over(err)
 }
 
-// Write writes to the peer, after the handshake.
+// Write writes to the peer, after the handshake. A Write that is in progress
+// when Close is called fails, and close_notify is then not sent.
 func (c *Conn) Write(b []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
 	l := c.link.Load()
+	l.begun.Add(1)
+	defer l.ended.Add(1)
 	n, err := l.tls.Write(b)
 	c.note(l, err)
-	return n, err
+	return n, c.over(err)
 }
 
 // WaitSession runs the handshake and waits until the server has sent a session
@@ -453,10 +501,16 @@ func (c *Conn) Write(b []byte) (int, error) {
 // while the client reads, which WaitSession does where nobody else is: what it
 // reads is kept for Read. The caller must Free the session.
 //
-// The error is ctx's, that of a read deadline, or ErrNoSession where none will
-// come: a TLS 1.2 server sent no ticket, the connection ended, or the server
-// sent a megabyte and no session.
+// The error is that of ctx or of a read deadline, net.ErrClosed after Free, or
+// ErrNoSession where none will come: a TLS 1.2 server sent no ticket, the
+// connection ended, or the server sent a megabyte and no session. ctx ends this
+// wait, and the handshake only if this call runs it.
 func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
+	s, err := c.waitSession(ctx)
+	return s, c.over(err)
+}
+
+func (c *Conn) waitSession(ctx context.Context) (*Session, error) {
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
@@ -564,47 +618,61 @@ var errAheadLimit = errors.New("too much data before it")
 //
 // It is SSL_shutdown, with the transport.
 func (c *Conn) Close() error {
+	if c.freed.Load() {
+		return net.ErrClosed
+	}
 	for {
 		l := c.link.Load()
-		if err := l.close(); c.link.Load() == l {
-			return err
+		if err := c.close(l); c.link.Load() == l {
+			return c.over(err)
 		}
 	}
 }
 
-func (l *link) close() error {
-	l.closed.Store(true)
-	before := l.wire.writes.Load()
-	err := l.tls.Close()
-	if l.done.Load() && l.good && l.wire.writes.Load() > before {
-		l.shutdown.Store(true) // not where crypto/tls could not send it
+// close closes a link. If a Write is in progress crypto/tls closes the transport
+// under it and sends nothing. That counts as closed in good order: the caller
+// did its part, and whether a Write had just returned is chance.
+func (c *Conn) close(l *link) error {
+	if l.closed.Swap(true) {
+		return l.tls.Close()
 	}
+	returned := l.ended.Load()
+	c.on(l, closeBegins)
+	err := l.tls.Close()
+	writing := l.begun.Load() > returned
+	c.closeEnds(l, writing || l.tls.CloseWrite() == nil) // it says what came of the close_notify that Close sent
 	return err
+}
+
+func (c *Conn) closeEnds(l *link, sent bool) {
+	if sent {
+		c.on(l, closeSent)
+	} else {
+		c.on(l, closeUnsent)
+	}
 }
 
 // Clear makes the connection ready for another handshake, over next. A session
 // whose connection was closed cleanly stays: a client offers it again, unless
 // it is of TLS 1.3 and the client offers sessions of its own accord: then it
 // offers one that is kept and was not offered yet. After a complete handshake
-// without close_notify, or after a fatal alert, the session is bad: it leaves
-// the cache and is not resumed again, by anyone. What the connection lent is no
-// longer kept. The old transport is closed.
+// without close_notify, on servers and where SetSession was called, or after a
+// fatal alert, the session is bad: it leaves the cache and is not resumed again,
+// by anyone. What the connection lent is no longer kept. The old transport is
+// closed.
 //
 // It is SSL_clear.
 func (c *Conn) Clear(next net.Conn) error {
 	if next == nil {
 		return errors.New("reprise: Clear wants the connection to go on with")
 	}
-	c.mu.Lock()
-	freed := c.freed
-	c.mu.Unlock()
-	if freed {
+	if c.freed.Load() {
 		return net.ErrClosed
 	}
 	l := c.link.Load()
-	bad := c.judge(l)
+	c.on(l, left)
 	l.wire.Close()
-	if c.client && !bad && !l.alerted.Load() {
+	if c.client && !l.fate.isBad() {
 		c.keep(l)
 	}
 	l.release()
@@ -642,8 +710,8 @@ func (c *Conn) returnLent() {
 }
 
 // Free ends the connection and gives up its sessions, under the bad-session
-// rule of Clear: Close first where the session shall live. Free again, or of
-// nil, does nothing.
+// rule of Clear: Close first if the session is to live. Free again, or of nil,
+// does nothing.
 //
 // It is SSL_free.
 func (c *Conn) Free() {
@@ -651,32 +719,37 @@ func (c *Conn) Free() {
 		return
 	}
 	c.mu.Lock()
-	freed, offer := c.freed, c.offer
-	c.freed, c.offer = true, nil
+	freed, offer := c.freed.Swap(true), c.offer
+	c.offer = nil
 	c.mu.Unlock()
 	if freed {
 		return
 	}
 	l := c.link.Load()
-	c.judge(l)
-	l.wire.Close()
+	c.on(l, left)
+	l.end()
 	offer.release()
-	l.release()
 	c.returnLent()
+}
+
+// end closes the transport and gives up the link's sessions.
+func (l *link) end() {
+	l.wire.Close()
+	l.release()
 }
 
 // ConnectionState returns crypto/tls's view of the connection. It waits for a
 // handshake that is under way.
 func (c *Conn) ConnectionState() tls.ConnectionState { return c.link.Load().tls.ConnectionState() }
 
-// CloseWrite sends close_notify and leaves the reading half open.
+// CloseWrite sends close_notify and leaves the reading half open. It waits for a
+// Write in progress.
 func (c *Conn) CloseWrite() error {
 	l := c.link.Load()
+	c.on(l, closeBegins)
 	err := l.tls.CloseWrite()
-	if err == nil {
-		l.shutdown.Store(true)
-	}
-	return err
+	c.closeEnds(l, err == nil)
+	return c.over(err)
 }
 
 // NetConn returns the transport, for use as tls.Conn.NetConn describes.

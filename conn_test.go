@@ -3,9 +3,11 @@ package reprise_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reprise-tls/reprise"
@@ -151,4 +153,128 @@ func TestResume(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSecondCallerContext: a context ends the wait of its own call, while another
+// call runs the handshake, and that goes on.
+func TestSecondCallerContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		nc, ns := inMemory()
+		client := manager(t, reprise.Config{}).Client(nc, r.client)
+		defer client.Free()
+		first := make(chan error, 1)
+		go func() { first <- client.Handshake() }()
+		synctest.Wait()
+		for name, call := range map[string]func(context.Context) error{
+			"HandshakeContext": client.HandshakeContext,
+			"WaitSession":      func(ctx context.Context) error { _, err := client.WaitSession(ctx); return err },
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v, want that of its context", name, err)
+			}
+			cancel()
+		}
+		server := tls.Server(ns, r.server)
+		if err := errors.Join(server.Handshake(), <-first); err != nil {
+			t.Errorf("the first caller's handshake: %v", err)
+		}
+	})
+}
+
+// TestCancelledHandshake: the call whose context ended says so; others then say
+// what crypto/tls's connection says.
+func TestCancelledHandshake(t *testing.T) {
+	r := newRig(t)
+	m := manager(t, reprise.Config{})
+	type shaker interface {
+		net.Conn
+		HandshakeContext(context.Context) error
+	}
+	for name, c := range map[string]func(nc net.Conn) shaker{
+		"crypto/tls": func(nc net.Conn) shaker { return tls.Client(nc, r.client) },
+		"reprise":    func(nc net.Conn) shaker { return m.Client(nc, r.client) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			nc, _ := inMemory()
+			conn := c(nc)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := conn.HandshakeContext(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: the handshake: %v", name, err)
+			}
+			_, read := conn.Read(make([]byte, 1))
+			_, write := conn.Write([]byte{0})
+			for call, err := range map[string]error{"Read": read, "Write": write, "HandshakeContext": conn.HandshakeContext(t.Context())} {
+				var timeout net.Error
+				if !errors.Is(err, net.ErrClosed) || errors.As(err, &timeout) && timeout.Timeout() {
+					t.Errorf("%s: %s: %v, want that of a closed connection", name, call, err)
+				}
+			}
+		})
+	}
+}
+
+// TestAfterFree: a connection that was freed says that it is closed.
+func TestAfterFree(t *testing.T) {
+	r := newRig(t)
+	sm, cm := manager(t, reprise.Config{}), manager(t, reprise.Config{})
+	client, server := r.connect(sm, cm, r.server, r.client, nil)
+	nc, _ := pipe(t)
+	for side, c := range map[string]*reprise.Conn{"client": client, "server": server, "before its handshake": cm.Client(nc, r.client)} {
+		c.Free()
+		_, read := c.Read(make([]byte, 1))
+		_, write := c.Write([]byte{0})
+		_, wait := c.WaitSession(t.Context())
+		for call, err := range map[string]error{"Handshake": c.Handshake(), "Read": read, "Write": write, "WaitSession": wait, "Close": c.Close()} {
+			if err != net.ErrClosed {
+				t.Errorf("%s: %s: %v", side, call, err)
+			}
+		}
+	}
+}
+
+// TestFreeWhileWaiting: Free ends every call that is in progress.
+func TestFreeWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for _, shaken := range []bool{false, true} {
+			nc, ns := inMemory()
+			var c *reprise.Conn
+			if c = manager(t, reprise.Config{}).Client(nc, r.client); shaken {
+				config := r.server.Clone()
+				config.SessionTicketsDisabled = true
+				go tls.Server(ns, config).Handshake()
+				if err := c.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ended := make(chan error, 2)
+			go func() { _, err := c.Read(make([]byte, 1)); ended <- err }()
+			synctest.Wait()
+			go func() { _, err := c.WaitSession(t.Context()); ended <- err }()
+			synctest.Wait()
+			c.Free()
+			for range cap(ended) {
+				if err := <-ended; err != net.ErrClosed {
+					t.Errorf("handshake done %v: %v", shaken, err)
+				}
+			}
+		}
+	})
+}
+
+// TestReadNothing: a Read of nothing returns at once, also beside another.
+func TestReadNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, ns := inMemory()
+		client, _ := noTickets(t, nc, ns, tls.VersionTLS13)
+		defer client.Close()
+		go client.Read(make([]byte, 1))
+		synctest.Wait()
+		if n, err := client.Read(nil); n != 0 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
 }

@@ -129,6 +129,26 @@ func Labels(m *Manager) int { return m.policies.pools.own.len() + m.policies.fun
 // keeps it elsewhere.
 func HideConfigs(m *Manager) { m.inForce = gotls.ConfigReader{} }
 
+// FateEvent is what a connection's session may depend on.
+type FateEvent = event
+
+// The events, but for the handshake's end.
+const (
+	SessionSet, CloseBegins, CloseSent, CloseUnsent = sessionSet, closeBegins, closeSent, closeUnsent
+	PeerEnded, Alerted, Left                        = peerEnded, alerted, left
+)
+
+// Fate returns what decides on a connection's session, its handshake complete.
+// The function says whether the session is bad after an event.
+func Fate(strict, ignoreEOF bool) func(FateEvent) (bad bool) {
+	f := &fate{strict: strict, ignoreEOF: ignoreEOF}
+	f.on(handshakeComplete)
+	return func(e FateEvent) bool {
+		f.on(e)
+		return f.isBad()
+	}
+}
+
 // Plain returns c as the application set it.
 func Plain(c *tls.Config) *tls.Config { return plain(c, markOf(c)) }
 

@@ -222,7 +222,7 @@ func (c *lone) RemoteAddr() net.Addr { return c.from }
 // TestMemory: strangers who send as much as they can, proven or not, make a
 // server keep no more than it may, and take nothing from 100 clients on other
 // networks, which resume all the time.
-func TestMemory(t *testing.T) { memory(t, 1) }
+func TestMemory(t *testing.T) { fillMemory(t, 1) }
 
 // TestLongMemory is TestMemory with the limits, and the strangers, that they have
 // by default.
@@ -230,10 +230,10 @@ func TestLongMemory(t *testing.T) {
 	if os.Getenv("REPRISE_LONG") == "" {
 		t.Skip("set REPRISE_LONG=1 for ten times as many strangers")
 	}
-	memory(t, 10)
+	fillMemory(t, 10)
 }
 
-func memory(t *testing.T, scale int) {
+func fillMemory(t *testing.T, scale int) {
 	for level, end := range ends {
 		for _, noTickets := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/noTickets=%v", level, noTickets), func(t *testing.T) {

@@ -88,9 +88,9 @@ type Partition struct {
 // Manager's own clients are in that of "".
 func (m *Manager) Partition(label string) Partition { return Partition{m, label} }
 
-// peer returns the peer that config's connections go to; nil where no sessions
-// are kept for it. config is as the application gave it.
-func (p Partition) peer(config *tls.Config, name string) *clientPeer {
+// scope returns under which conditions sessions are offered on config's
+// connections; nil where none are kept. config is as the application gave it.
+func (p Partition) scope(config *tls.Config) *scope {
 	if !p.m.keepsClients() {
 		return nil
 	}
@@ -101,14 +101,22 @@ func (p Partition) peer(config *tls.Config, name string) *clientPeer {
 	if !ok {
 		return nil
 	}
-	return &clientPeer{m: p.m, scope: &scope, name: name}
+	return &scope
+}
+
+// peer returns the peer of a name under scope; nil where no sessions are kept for it.
+func (p Partition) peer(scope *scope, name string) *clientPeer {
+	if scope == nil {
+		return nil
+	}
+	return &clientPeer{m: p.m, scope: scope, name: name}
 }
 
 // ClientConfig is Manager.ClientConfig in the partition.
 func (p Partition) ClientConfig(base *tls.Config) *tls.Config {
 	c := p.clientConfig(base)
 	c.ClientSessionCache = nil
-	if peer := p.peer(base, ""); peer != nil {
+	if peer := p.peer(p.scope(base), ""); peer != nil {
 		low, high := versionRange(c)
 		c.ClientSessionCache = &configCache{m: p.m, scope: peer.scope, low: low, high: high}
 		peer.scope.identity.watch(c)
@@ -132,7 +140,7 @@ func (p Partition) Client(nc net.Conn, config *tls.Config) *Conn {
 	if name == "" && nc != nil && nc.RemoteAddr() != nil {
 		name = nc.RemoteAddr().String()
 	}
-	return p.client(nc, c, p.peer(config, name))
+	return p.client(nc, c, p.peer(p.scope(config), name))
 }
 
 // Dial is Manager.Dial in the partition.
@@ -142,12 +150,17 @@ func (p Partition) Dial(network, addr string, config *tls.Config) (*Conn, error)
 
 // DialContext is Manager.DialContext in the partition.
 func (p Partition) DialContext(ctx context.Context, network, addr string, config *tls.Config) (*Conn, error) {
+	return p.dial(ctx, network, addr, config, p.scope(config))
+}
+
+// dial is DialContext for a copy of config whose scope was determined before.
+func (p Partition) dial(ctx context.Context, network, addr string, config *tls.Config, sc *scope) (*Conn, error) {
 	c := p.clientConfig(config)
 	host, port := splitAddress(addr)
 	if c.ServerName == "" {
 		c.ServerName = host
 	}
-	peer := p.peer(config, clientName(c.ServerName)+"\x00"+port)
+	peer := p.peer(sc, clientName(c.ServerName)+"\x00"+port)
 	dial := func(ctx context.Context) (net.Conn, error) { return p.m.config.DialContext(ctx, network, addr) }
 	nc, err := dial(ctx)
 	if err != nil {
@@ -160,9 +173,10 @@ func (p Partition) DialContext(ctx context.Context, network, addr string, config
 
 // DialTLSContext is Manager.DialTLSContext in the partition.
 func (p Partition) DialTLSContext(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	sc := p.scope(config) // of config itself: another call with that shares the sessions
 	config = cloneConfig(config)
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := p.DialContext(ctx, network, addr, config)
+		c, err := p.dial(ctx, network, addr, config, sc)
 		if err != nil {
 			return nil, err
 		}

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/reprise-tls/reprise"
 	"github.com/reprise-tls/reprise/internal/testpki"
@@ -226,8 +229,7 @@ func TestClientFunctionsApart(t *testing.T) {
 		if shown := s.visit(w, m.Partition(""), s.addr, other); shown != reprise.NothingOffered {
 			t.Errorf("%s: another configuration: %v", w.name, shown)
 		}
-		// DialTLSContext makes a copy of its own, which stands for it.
-		if shown := s.visit(w, m.Partition(""), s.addr, one); shown == reprise.Resumed != (w.name != "DialTLSContext") {
+		if shown := s.visit(w, m.Partition(""), s.addr, one); shown != reprise.Resumed {
 			t.Errorf("%s: the same configuration: %v", w.name, shown)
 		}
 		s.visit(w, m.Partition("me"), s.addr, one)
@@ -458,8 +460,8 @@ func TestClientsOff(t *testing.T) {
 	}
 }
 
-// TestClientBadSession: the session of a connection that ended badly is not
-// offered again.
+// TestClientBadSession: the session of a connection that ended with an alert is
+// not offered again.
 func TestClientBadSession(t *testing.T) {
 	s := newShop(t, reprise.Config{})
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -471,7 +473,8 @@ func TestClientBadSession(t *testing.T) {
 		}
 		wait(t, c).Free()
 		<-s.shown
-		c.Free() // without close_notify
+		provoke(t, c)
+		c.Free()
 		if shown := s.visit(ways[2], m.Partition(""), s.addr, config); shown != reprise.NothingOffered {
 			t.Errorf("%s: %v", tls.VersionName(version), shown)
 		}
@@ -678,16 +681,165 @@ func TestTransport(t *testing.T) {
 
 // TestClientLargeTickets: what a server can make a client keep is bounded.
 func TestClientLargeTickets(t *testing.T) {
-	for size, want := range map[int]reprise.Reason{15 << 10: reprise.Resumed, 17 << 10: reprise.NothingOffered} {
+	for _, size := range []int{15 << 10, 58000} { // as long as our servers make them
 		s := newShop(t, reprise.Config{OnSeal: func(s *reprise.Session) { s.SetTicketAppData(make([]byte, size)) }})
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			for _, w := range ways {
 				p := manager(t, reprise.Config{}).Partition("")
 				s.visit(w, p, s.addr, at(version, s.client))
-				if shown := s.visit(w, p, s.addr, at(version, s.client)); shown != want {
+				if shown := s.visit(w, p, s.addr, at(version, s.client)); shown != reprise.Resumed {
 					t.Errorf("%s, %s, %d bytes: %v", tls.VersionName(version), w.name, size, shown)
 				}
 			}
+		}
+	}
+}
+
+// TestClientTooLargeTickets: a ticket that is too long to keep is not kept, and
+// the log says so, once for many.
+func TestClientTooLargeTickets(t *testing.T) {
+	r := newRig(t)
+	r.server.WrapSession = func(tls.ConnectionState, *tls.SessionState) ([]byte, error) { return make([]byte, 62000), nil }
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, w := range ways {
+			var log lockedBuffer
+			m := manager(t, reprise.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			for range 3 {
+				if visitPlain(t, w, m, at(version, r.server), at(version, r.client)) {
+					t.Errorf("%s, %s: resumed", tls.VersionName(version), w.name)
+				}
+			}
+			if n := strings.Count(log.String(), "ticket of more than"); n != 1 {
+				t.Errorf("%s, %s: %d lines: %s", tls.VersionName(version), w.name, n, log.String())
+			}
+		}
+	}
+}
+
+// visitPlain visits a server of crypto/tls, which says a byte after the
+// handshake, and reports whether the server resumed.
+func visitPlain(t *testing.T, w way, m *reprise.Manager, sc, cc *tls.Config) (resumed bool) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ended := make(chan bool, 1)
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			ended <- false
+			return
+		}
+		c := tls.Server(nc, sc)
+		c.Write([]byte("x"))
+		io.Copy(io.Discard, c)
+		ended <- c.ConnectionState().DidResume
+		c.Close()
+	}()
+	c, err := w.dial(m.Partition(""), l.Addr().String(), cc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	return <-ended
+}
+
+// TestClientTicketless: a server that resumes and sends a ticket of length zero
+// means the one that the client has.
+func TestClientTicketless(t *testing.T) {
+	r := newRig(t)
+	sc := at(tls.VersionTLS12, r.server)
+	sc.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+		if cs.DidResume {
+			return []byte{}, nil
+		}
+		return sc.EncryptTicket(cs, ss)
+	}
+	for _, w := range ways[:2] { // the others keep sessions by port
+		m := manager(t, reprise.Config{})
+		for n := range 4 {
+			if resumed := visitPlain(t, w, m, sc, at(tls.VersionTLS12, r.client)); resumed != (n > 0) {
+				t.Errorf("%s: visit %d: resumed %v", w.name, n, resumed)
+			}
+		}
+	}
+}
+
+// TestClientNoTicketAtAll: a ticket of length zero after a full handshake is none.
+func TestClientNoTicketAtAll(t *testing.T) {
+	r := newRig(t)
+	r.server.WrapSession = func(tls.ConnectionState, *tls.SessionState) ([]byte, error) { return []byte{}, nil }
+	for _, w := range ways[:2] {
+		m := manager(t, reprise.Config{})
+		for range 2 {
+			if visitPlain(t, w, m, at(tls.VersionTLS12, r.server), at(tls.VersionTLS12, r.client)) {
+				t.Errorf("%s: resumed", w.name)
+			}
+		}
+	}
+}
+
+// TestClientFailures: a TLS 1.2 session outlives a handshake that failed before
+// the server said a thing, in memory and in a store, and none that the server failed.
+func TestClientFailures(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	config := at(tls.VersionTLS12, s.client)
+	silent := func(net.Conn) {}
+	for name, c := range map[string]struct {
+		server func(net.Conn) // does this to what it accepts
+		client func(*reprise.Conn) error
+		want   reprise.Reason
+	}{
+		"cancelled": {silent, func(c *reprise.Conn) error {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			return c.HandshakeContext(ctx)
+		}, reprise.Resumed},
+		"timed out": {silent, func(c *reprise.Conn) error {
+			c.SetReadDeadline(time.Unix(1, 0))
+			return c.Handshake()
+		}, reprise.Resumed},
+		"reset": {func(nc net.Conn) { nc.(*net.TCPConn).SetLinger(0); nc.Close() }, (*reprise.Conn).Handshake, reprise.Resumed},
+		"ended": {func(nc net.Conn) { nc.Close() }, (*reprise.Conn).Handshake, reprise.Resumed},
+		"alert": {func(nc net.Conn) { nc.Write([]byte{21, 3, 3, 0, 2, 2, 40}) }, (*reprise.Conn).Handshake, reprise.NothingOffered},
+	} {
+		for _, store := range []reprise.ClientStore{nil, new(shelf)} {
+			m := manager(t, reprise.Config{ClientStore: store})
+			s.visit(ways[1], m.Partition(""), s.addr, config)
+			nc, ns := pipe(t)
+			go c.server(ns)
+			failed := m.Client(nc, config)
+			if err := c.client(failed); err == nil {
+				t.Errorf("%s: the handshake succeeded", name)
+			}
+			failed.Free()
+			if shown := s.visit(ways[1], m.Partition(""), s.addr, config); shown != c.want {
+				t.Errorf("%s, store %v: then %v, want %v", name, store != nil, shown, c.want)
+			}
+		}
+	}
+}
+
+// TestDialTLSContextAnew: functions made of one configuration share its sessions,
+// also where GetClientCertificate makes them its own.
+func TestDialTLSContextAnew(t *testing.T) {
+	s := newShop(t, reprise.Config{})
+	card := s.ca.Leaf(t, "client")
+	config := s.client.Clone()
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &card, nil }
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		p, config := manager(t, reprise.Config{}).Partition(""), at(version, config)
+		s.visit(ways[3], p, s.addr, config)
+		if shown := s.visit(ways[3], p, s.addr, config); shown != reprise.Resumed {
+			t.Errorf("%s: %v", tls.VersionName(version), shown)
+		}
+		if shown := s.visit(ways[3], p, s.addr, config.Clone()); shown != reprise.NothingOffered {
+			t.Errorf("%s: another configuration: %v", tls.VersionName(version), shown)
 		}
 	}
 }

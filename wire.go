@@ -17,6 +17,7 @@ type wire struct {
 	server *serverHandshake // nil on a client
 	ids    *sessionIDs      // nil on a server
 	writes atomic.Uint64
+	heard  atomic.Bool // the peer sent something
 	ended  atomic.Bool // the peer ended the transport, and no record was left of it
 	failed atomic.Bool // the transport is broken
 	closed atomic.Bool
@@ -39,6 +40,9 @@ func (w *wire) SyscallConn() (syscall.RawConn, error) {
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
+	if n > 0 && !w.heard.Load() {
+		w.heard.Store(true)
+	}
 	if w.ids != nil {
 		w.ids.receive(b[:n])
 	}
