@@ -10,6 +10,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 )
 
@@ -356,3 +358,17 @@ func entries(b []byte) ([][]byte, bool) {
 	}
 	return list, true
 }
+
+// String counts the certificates.
+func (r Record) String() string {
+	return fmt.Sprintf("appdata.Record(%d certificates, %d chains)", len(r.Chain), len(r.Verified))
+}
+
+// Format prints String under every verb, so that none shows a secret.
+func (r Record) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+
+// LogValue gives slog what String returns.
+func (r Record) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// MarshalText gives JSON what String returns.
+func (r Record) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

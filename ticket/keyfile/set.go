@@ -289,3 +289,15 @@ func (s Set) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // LogValue implements [slog.LogValuer] with [Set.String].
 func (s Set) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// String names the file.
+func (f File) String() string { return fmt.Sprintf("keyfile.File(%q, %d bytes)", f.Name, len(f.Data)) }
+
+// Format prints String under every verb, so that none shows a secret.
+func (f File) Format(to fmt.State, _ rune) { io.WriteString(to, f.String()) }
+
+// LogValue gives slog what String returns.
+func (f File) LogValue() slog.Value { return slog.StringValue(f.String()) }
+
+// MarshalText gives JSON what String returns.
+func (f File) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
