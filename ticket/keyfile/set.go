@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -33,8 +35,10 @@ type Set struct {
 }
 
 // Read reads and parses key files of form f, in the order in which nginx's
-// configuration names them. See [Parse] for the errors; one of the file system
-// can be unwrapped.
+// configuration names them. Links are followed. See [Parse] for the errors; one of
+// the file system can be unwrapped. Others are [ErrMode] for a file that all can
+// read or write, or that its group can write, and [ErrChanging] for one that was
+// not the same when it was read a second time.
 func Read(f Format, names ...string) (*Set, error) {
 	files := make([]File, len(names))
 	for i, name := range names {
@@ -48,22 +52,69 @@ func Read(f Format, names ...string) (*Set, error) {
 	return Parse(f, files...)
 }
 
+// ErrMode says that others than the owner and those who may read by group have
+// access to a key file. The error around it names the mode to set.
+var ErrMode = errors.New("others can read or change the key file")
+
+// ErrChanging says that a key file was written while it was read.
+var ErrChanging = errors.New("file changes while it is read")
+
+// exposed are the bits of a mode that a key file must not have: reading and
+// writing by all, writing by the group.
+const exposed fs.FileMode = 0o026
+
 func readFile(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	// Room enough at once: what a buffer leaves behind when it grows cannot be wiped.
-	var b bytes.Buffer
-	if info, err := file.Stat(); err == nil {
-		b.Grow(int(min(max(info.Size(), 0), maxFile)) + bytes.MinRead)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
 	}
-	if _, err := b.ReadFrom(io.LimitReader(file, maxFile+1)); err != nil {
+	if !info.Mode().IsRegular() {
+		return readOnce(file, maxFile)
+	}
+	if mode := info.Mode().Perm(); mode&exposed != 0 && runtime.GOOS != "windows" { // where modes are made up
+		return nil, fmt.Errorf("%s: %w: mode %04o: run chmod o=,g-w, or in Kubernetes set defaultMode: 0440", name, ErrMode, mode)
+	}
+	data, err := readStable(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, nil
+}
+
+// readOnce reads all there is, with room for size bytes at once: what a buffer
+// leaves behind when it grows cannot be wiped.
+func readOnce(r io.Reader, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), maxFile)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(r, maxFile+1)); err != nil {
 		clear(b.Bytes())
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// readStable reads a file of the given size twice. A file that is written in
+// place may hold half a key, or halves of two: then the size or the bytes differ.
+func readStable(r io.ReaderAt, size int64) ([]byte, error) {
+	first, err := readOnce(io.NewSectionReader(r, 0, maxFile+1), size)
+	if err != nil {
+		return nil, err
+	}
+	second, err := readOnce(io.NewSectionReader(r, 0, maxFile+1), size)
+	defer clear(second)
+	if err == nil && (!bytes.Equal(first, second) || int64(len(first)) != min(size, maxFile+1)) {
+		err = ErrChanging
+	}
+	if err != nil {
+		clear(first)
+		return nil, err
+	}
+	return first, nil
 }
 
 // Parse parses key files of form f: one for HAProxy, and one for each key for

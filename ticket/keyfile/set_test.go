@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -385,5 +386,78 @@ func TestRead(t *testing.T) {
 	}
 	if _, err := Read(FormatNginx80, "/dev/zero"); err == nil || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("a file without end: %v", err)
+	}
+}
+
+// TestReadMode: what all can read or write, or the group can write, is refused, with
+// the mode to set; what the group can read is not. A link's target counts.
+func TestReadMode(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes are made up there")
+	}
+	set, err := New(FormatNginx48)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(name, set.Files()[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := name + ".link"
+	if err := os.Symlink(name, link); err != nil {
+		t.Fatal(err)
+	}
+	for mode, good := range map[os.FileMode]bool{
+		0o400: true, 0o600: true, 0o440: true, 0o640: true, 0o750: true, 0o711: true,
+		0o604: false, 0o602: false, 0o620: false, 0o660: false, 0o644: false, 0o666: false, 0o777: false,
+	} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{name, link} {
+			_, err := Read(FormatNginx48, name)
+			if good && err != nil || !good && !errors.Is(err, ErrMode) {
+				t.Errorf("mode %o: %v", mode, err)
+			}
+			if !good && (!strings.Contains(err.Error(), "chmod o=,g-w") || !strings.Contains(err.Error(), "defaultMode: 0440")) {
+				t.Errorf("mode %o: %v says not what to do", mode, err)
+			}
+		}
+	}
+}
+
+// torn is a file whose bytes are written between two reads.
+type torn struct {
+	*bytes.Reader
+	then []byte
+}
+
+func (f *torn) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.Reader.ReadAt(b, off)
+	if err != nil { // read to the end
+		f.Reader = bytes.NewReader(f.then)
+	}
+	return n, err
+}
+
+// TestReadTorn: a file that changes in size or bytes while it is read is noticed.
+func TestReadTorn(t *testing.T) {
+	old, half := []byte("old old old old!"), []byte("new new old old!")
+	for _, c := range []struct {
+		first, second []byte
+		size          int64
+		err           error
+	}{
+		{old, old, 16, nil},
+		{half, old, 16, ErrChanging},
+		{old[:8], old[:8], 16, ErrChanging},
+		{old[:8], old, 16, ErrChanging},
+		{old, old, 8, ErrChanging},
+		{nil, nil, 0, nil},
+	} {
+		data, err := readStable(&torn{bytes.NewReader(c.first), c.second}, c.size)
+		if !errors.Is(err, c.err) || err == nil && !bytes.Equal(data, c.first) {
+			t.Errorf("%q, then %q, of %d bytes: %q, %v", c.first, c.second, c.size, data, err)
+		}
 	}
 }
