@@ -119,7 +119,8 @@ func readStable(r io.ReaderAt, size int64) ([]byte, error) {
 
 // Parse parses key files of form f: one for HAProxy, and one for each key for
 // nginx and Apache, in the order in which the configuration names them. The data
-// is copied.
+// is copied. As in nginx, files of 48 bytes and of 80 may stand side by side, under
+// either of nginx's forms.
 //
 // An error names the file, the line where there are lines, and what is wrong
 // there. It wraps [ticket.ErrWeakKey] for a key that is visibly a pattern, and
@@ -156,7 +157,9 @@ func (s *Set) parse(l *layout, file File, places *[]string) error {
 		return fmt.Errorf("%s: larger than %d bytes", file.Name, maxFile)
 	case l.lines:
 		return s.parseLines(l, file, places)
-	case len(file.Data) != l.size():
+	}
+	l = s.format.layoutOf(len(file.Data), l)
+	if len(file.Data) != l.size() {
 		return fmt.Errorf("%s: %d bytes, a file of form %s has %d", file.Name, len(file.Data), l.name, l.size())
 	}
 	s.keys = append(s.keys, l.decode(file.Data))
@@ -229,7 +232,7 @@ func (s *Set) Files() [][]byte {
 	if !l.lines {
 		files := make([][]byte, len(s.keys))
 		for i, k := range s.keys {
-			files[i] = l.append(nil, k)
+			files[i] = s.format.layoutOf(nameSize+2*len(k.aes), l).append(nil, k)
 		}
 		return files
 	}
@@ -265,13 +268,15 @@ func (s *Set) Convert(to Format) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if from := &layouts[s.format]; from.secret != l.secret {
-		return nil, fmt.Errorf("keyfile: keys of form %s have %d bits, those of form %s %d", from.name, from.secret*8, l.name, l.secret*8)
-	}
 	if s.format == to {
 		return s.clone(s.keys), nil
 	}
 	keys := s.InUse()
+	for _, k := range keys {
+		if len(k.aes) != l.secret {
+			return nil, fmt.Errorf("keyfile: a key of %d bits, those of form %s have %d", len(k.aes)*8, l.name, l.secret*8)
+		}
+	}
 	if len(keys) < to.MinKeys() {
 		return nil, fmt.Errorf("keyfile: %d keys, form %v has at least %d", len(keys), to, to.MinKeys())
 	}
