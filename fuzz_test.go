@@ -3,6 +3,7 @@ package reprise
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"testing"
 )
 
@@ -61,11 +62,12 @@ func sameAgain(t *testing.T, s *Session) {
 
 // FuzzParseSession: what parses comes back.
 func FuzzParseSession(f *testing.F) {
-	for _, der := range seeds(f) {
+	for _, der := range append(seeds(f), hostile(f, 1<<10), hostile(f, 1<<10, []byte{1}, []byte{2})) {
 		f.Add(der)
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		given := bytes.Clone(der)
+		checkCost(t, der)
 		s, rest, err := ParseSession(der)
 		if !bytes.Equal(der, given) {
 			t.Fatal("ParseSession changed its input")
@@ -80,6 +82,71 @@ func FuzzParseSession(f *testing.F) {
 		s.ExpiresAt()
 		sameAgain(t, s)
 	})
+}
+
+// checkCost checks that ParseSession takes no more than its comment says. What
+// is above is measured again: other goroutines, those of the fuzzer, allocate too.
+func checkCost(t *testing.T, der []byte) {
+	t.Helper()
+	limit, grown := 26*uint64(len(der))+1<<20, uint64(0)
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s, _, _ := ParseSession(der)
+		runtime.ReadMemStats(&after)
+		s.Free()
+		if grown = after.TotalAlloc - before.TotalAlloc; grown <= limit {
+			return
+		}
+	}
+	t.Errorf("%d bytes of input took %d bytes", len(der), grown)
+}
+
+// hostile is a session whose record has chains that are made to cost: empty ones
+// if there are no certificates, else such that name the last certificate.
+func hostile(tb testing.TB, size int, certs ...[]byte) []byte {
+	tb.Helper()
+	s := numbered(1, 10)
+	s.change().rec.Chain = certs
+	if len(certs) == 0 {
+		s.rec.Verified = make([][][]byte, size)
+	}
+	for len(certs) > 0 && 3*len(s.rec.Verified) < size {
+		s.rec.Verified = append(s.rec.Verified, certs[len(certs)-1:])
+	}
+	der, err := s.MarshalBinary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return der
+}
+
+// TestParseSessionCost: no session costs more than its length allows, to read
+// and to copy.
+func TestParseSessionCost(t *testing.T) {
+	for _, size := range []int{1 << 20, 4 << 20} {
+		long := make([]byte, size/4)
+		twin := append(bytes.Clone(long[1:]), 1)
+		for name, der := range map[string][]byte{
+			"empty chains":                      hostile(t, size),
+			"chains of one short certificate":   hostile(t, size, []byte{1}),
+			"chains of the last certificate":    hostile(t, size/2, long, twin),
+			"chains of the last of three, long": hostile(t, size/4, long, twin, append(bytes.Clone(twin[:len(twin)-1]), 2)),
+		} {
+			checkCost(t, der)
+			s, _, err := ParseSession(der)
+			if err != nil || len(s.rec.Verified) == 0 {
+				t.Fatalf("%s: %v", name, err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			s.Dup().Free()
+			runtime.ReadMemStats(&after)
+			if grown := after.TotalAlloc - before.TotalAlloc; grown > 40*uint64(len(der)) {
+				t.Errorf("%s: a copy of %d bytes took %d bytes", name, len(der), grown)
+			}
+		}
+	}
 }
 
 // FuzzParseSessionPEM: so does what parses as PEM, by way of PEM.

@@ -93,3 +93,16 @@ func suiteName(id uint16) string {
 	}
 	return tls.CipherSuiteName(id)
 }
+
+// Format prints the fields under every verb, without HandleKey.
+func (c Config) Format(f fmt.State, verb rune) {
+	type plain Config
+	c.HandleKey = nil
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(c))
+}
+
+// LogValue gives slog what Format prints under %+v.
+func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf("%+v", c)) }
+
+// MarshalText gives JSON what Format prints under %+v.
+func (c Config) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%+v", c), nil }

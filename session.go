@@ -396,10 +396,27 @@ func cloneRecord(r *appdata.Record) appdata.Record {
 	return d
 }
 
+// cloneChains clones a certificate that several chains share once.
 func cloneChains(chains [][][]byte) [][][]byte {
+	type place struct {
+		first  *byte
+		length int
+	}
+	clones := make(map[place][]byte)
 	d := slices.Clone(chains)
 	for i, chain := range d {
-		d[i] = cloneList(chain)
+		chain = slices.Clone(chain)
+		for j, cert := range chain {
+			if len(cert) == 0 {
+				continue
+			}
+			p := place{&cert[0], len(cert)}
+			if clones[p] == nil {
+				clones[p] = slices.Clone(cert)
+			}
+			chain[j] = clones[p]
+		}
+		d[i] = chain
 	}
 	return d
 }

@@ -56,9 +56,9 @@ func (f Form) String() string {
 type Key struct {
 	name   [keyNameSize]byte
 	form   Form
-	limit  uint64 // tickets that it may seal
-	sealed atomic.Uint64
-	owned  atomic.Bool // a ring or a sealer has taken the key over
+	limit  uint64         // tickets that it may seal
+	sealed *atomic.Uint64 // tickets; a ring keeps it when the key leaves
+	owned  atomic.Bool    // a ring or a sealer has taken the key over
 
 	// users are the rings and the calls that hold the key, wipedKey and less
 	// once it was wiped. What follows is only for those who hold it.
@@ -169,7 +169,7 @@ func newOpenSSLKey(name [keyNameSize]byte, aesKey, hmacKey []byte) *Key {
 }
 
 func newKey(name [keyNameSize]byte, form Form, limit uint64, box box, secrets ...[]byte) *Key {
-	k := &Key{name: name, form: form, limit: limit, box: box}
+	k := &Key{name: name, form: form, limit: limit, sealed: new(atomic.Uint64), box: box}
 	h := sha256.New()
 	for _, s := range secrets {
 		h.Write(s)

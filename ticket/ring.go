@@ -94,7 +94,7 @@ type RingState struct {
 // Only [KeyRing.Set] takes a key back to an earlier state, by giving it another
 // State or other times than before. Its time still counts from when it first
 // came, by the wall clock of then. A ring remembers this of the last 128 keys
-// that have left, so a [Source] that gives a key again, because its own clock
+// that have left, with the count of what each has sealed, so a [Source] that gives a key again, because its own clock
 // was set back, gives it no more time.
 //
 // A wall clock that was behind when a key came makes the time to go too long by
@@ -157,6 +157,7 @@ type leftKey struct {
 	given  RingKey
 	state  State
 	since  instant
+	sealed *atomic.Uint64 // Key.sealed
 }
 
 // view is the keys of a ring for a span of time: immutable, so that it is read
@@ -305,6 +306,9 @@ func (r *KeyRing) recall(k *ringKey, now instant) {
 		known = leftKey{given: old.given, state: old.state, since: old.since}
 	} else if i := r.leftAt(k.Key); i >= 0 {
 		known = r.left[i]
+		if known.sealed != k.Key.sealed { // a new Key with the old secrets
+			k.Key.sealed.Add(known.sealed.Load())
+		}
 	} else {
 		known.given, known.state = k.given, k.state
 	}
@@ -331,7 +335,7 @@ func (r *KeyRing) remember(k *ringKey, now instant) {
 	if len(r.left) == maxLeft {
 		r.left = slices.Delete(r.left, 0, 1)
 	}
-	r.left = append(r.left, leftKey{k.Key.secret, k.given, k.at(now), k.since})
+	r.left = append(r.left, leftKey{k.Key.secret, k.given, k.at(now), k.since, k.Key.sealed})
 }
 
 // twin returns the ring's own entry for a key.

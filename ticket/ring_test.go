@@ -339,6 +339,34 @@ func TestRingClose(t *testing.T) {
 	}
 }
 
+// TestRingCountComesBack: what a key has sealed counts on when it has left the ring
+// and comes back as another Key.
+func TestRingCountComesBack(t *testing.T) {
+	again := func() *Key { return newGCMKey([keyNameSize]byte{1}, bytes.Repeat([]byte{2}, 32)) }
+	other := GenerateKey(FormAEAD)
+	first := again()
+	r := mustRing(t, first)
+	first.sealed.Store(first.limit - 1)
+	for round := range 3 { // leaves, and comes as it left
+		mustSet(t, r, encrypting(other))
+		k := again()
+		mustSet(t, r, encrypting(k), decrypting(other))
+		if got := k.sealed.Load(); got != first.limit-1 {
+			t.Errorf("round %d: %d sealed, not %d", round, got, first.limit-1)
+		}
+		mustSet(t, r, encrypting(again()), decrypting(other)) // a twin of one that is there
+		if got := r.Stats().Keys[0].Sealed; got != first.limit-1 {
+			t.Errorf("round %d: the twin has sealed %d", round, got)
+		}
+	}
+	if _, err := r.Seal([]byte("session")); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Seal([]byte("session")); !errors.Is(err, ErrNoKey) {
+		t.Errorf("past its limit the key sealed: %v", err)
+	}
+}
+
 // TestRingExhausted: a key that has sealed its tickets stops, and the next best
 // goes on; without one there are no tickets, and no failure of those that exist.
 func TestRingExhausted(t *testing.T) {

@@ -46,20 +46,22 @@ func readBytes(cmd *cobra.Command, name string) ([]byte, error) {
 	return data, err
 }
 
-var errNoSession = errors.New("no session, neither in PEM nor in DER (openssl s_client -sess_out and reprise connect --sess-out write such files)")
-
 // parseInput finds the form of data by trying. PEM comes first: it may stand
 // behind any text, and text may begin like DER.
 func parseInput(data []byte) (*input, error) {
 	form, parse := "PEM", reprise.ParseSessionPEM
 	s, rest, err := parse(data)
-	if errors.Is(err, reprise.ErrNoPEM) {
-		const sequence = 0x30
-		if len(data) == 0 || data[0] != sequence {
-			return nil, errNoSession
-		}
+	const sequence = 0x30
+	switch isDER := len(data) > 0 && data[0] == sequence; {
+	case err == nil:
+	case isDER:
+		notPEM := err
 		form, parse = "DER", reprise.ParseSession
-		s, rest, err = parse(data)
+		if s, rest, err = parse(data); err != nil && !errors.Is(notPEM, reprise.ErrNoPEM) {
+			err = notPEM
+		}
+	case errors.Is(err, reprise.ErrNoPEM):
+		err = fmt.Errorf("no session, neither in PEM nor in DER (openssl s_client -sess_out and reprise connect --sess-out write such files): %w", err)
 	}
 	if err != nil {
 		return nil, err

@@ -142,8 +142,12 @@ func putKeys(name string, set *keyfile.Set) (err error) {
 	if len(contents) == 1 {
 		return writeFile(name, contents[0])
 	}
+	targets := make([]string, len(contents))
 	for i, data := range contents {
-		next := numbered(name, i) + ".reprise-next"
+		if targets[i], _, err = followLinks(numbered(name, i)); err != nil {
+			return err
+		}
+		next := targets[i] + ".reprise-next"
 		if err := writeFile(next, data); err != nil {
 			return err
 		}
@@ -151,7 +155,7 @@ func putKeys(name string, set *keyfile.Set) (err error) {
 	}
 	// The oldest first: what encrypted has a file all the time.
 	for i, next := range slices.Backward(staged) {
-		if err := os.Rename(next, numbered(name, i)); err != nil {
+		if err := os.Rename(next, targets[i]); err != nil {
 			return err
 		}
 	}

@@ -89,7 +89,7 @@ func TestKeysRefuses(t *testing.T) {
 		{exitUsage, "--format is missing", []string{"show", nginx}},
 		{exitUsage, "takes a FILE", []string{"show", "--format", "nginx80"}},
 		{exitUsage, "all keys in one file", []string{"show", "--format", "haproxy80", haproxy, haproxy}},
-		{exitFailure, nginx + ": 80 bytes, a file of form nginx48 has 48", []string{"show", "--format", "nginx48", nginx}},
+		{exitFailure, nginx + ": 80 bytes, a file of form apache48 has 48", []string{"show", "--format", "apache48", nginx}},
 		{exitFailure, haproxy + ": line 1: 108 characters", []string{"show", "--format", "haproxy48", haproxy}},
 		{exitFailure, "pattern", []string{"show", "--format", "nginx80", zero}},
 		{exitFailure, "duplicate", []string{"show", "--format", "nginx80", nginx, nginx}},

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/reprise-tls/reprise"
 )
@@ -56,11 +58,70 @@ func writeSession(name string, s *reprise.Session) error {
 }
 
 // writeFile writes a file that its owner only can read: the whole file or
-// nothing, whatever was there before.
+// nothing, whatever was there before. A link stays, and what it names is
+// replaced. A device or a pipe is written to, and so is an open file under a name
+// like /dev/stdout.
 func writeFile(name string, data []byte) (err error) {
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return os.WriteFile(name, data, 0o600) // a device or a pipe is written to, not replaced
+	switch info, err := os.Stat(name); {
+	case err == nil && !info.Mode().IsRegular() && !info.IsDir():
+		return writeThrough(name, data)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err // a loop of links, or a directory that is closed to us
 	}
+	target, open, err := followLinks(name)
+	if err != nil {
+		return err
+	}
+	if open {
+		return writeThrough(name, data)
+	}
+	return replaceFile(target, data)
+}
+
+// writeThrough writes to what is there, behind what an open file holds already,
+// and makes nothing.
+func writeThrough(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// maxLinks is how many links one name may go through, as on Linux.
+const maxLinks = 40
+
+// followLinks returns the name at the end of links, where there may be nothing
+// yet; open says that it is one of the names of files that a process has open. Of
+// links among directories the system takes care.
+func followLinks(name string) (target string, open bool, err error) {
+	for range maxLinks {
+		info, err := os.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			return name, false, nil
+		}
+		if err != nil {
+			return "", false, err
+		}
+		if strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/dev/fd/") {
+			return name, true, nil
+		}
+		target, err := os.Readlink(name)
+		if err != nil {
+			return "", false, err
+		}
+		if !filepath.IsAbs(target) {
+			// Not Join, which takes link/.. for nothing.
+			target = filepath.Dir(name) + string(filepath.Separator) + target
+		}
+		name = target
+	}
+	return "", false, &fs.PathError{Op: "follow", Path: name, Err: errors.New("too many links")}
+}
+
+// replaceFile puts a whole file in the place of name.
+func replaceFile(name string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".reprise-*") // mode 0600
 	if err != nil {
 		return err

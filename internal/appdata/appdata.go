@@ -7,10 +7,12 @@
 package appdata
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"slices"
 )
 
 // Record is what travels with a session besides the fields that libssl knows.
@@ -92,10 +94,13 @@ func Ours(data []byte) bool {
 
 // Append appends the encoding of r to dst. A record with nothing but User is
 // written as User itself: what libssl's applications would have put there.
-func (r *Record) Append(dst []byte) ([]byte, error) {
+func (r *Record) Append(dst []byte) ([]byte, error) { return r.append(dst, new(certTable)) }
+
+func (r *Record) append(dst []byte, table *certTable) ([]byte, error) {
 	if r.onlyUser() && !Ours(r.User) {
 		return append(dst, r.User...), nil
 	}
+	dst = slices.Grow(dst, r.size())
 	dst = append(dst, revision)
 	dst = append(dst, magic...)
 	var err error
@@ -106,7 +111,7 @@ func (r *Record) Append(dst []byte) ([]byte, error) {
 	}
 	dst = opaque(dst, tagLineage, r.Lineage)
 	dst = opaque(dst, tagPolicy, r.Policy)
-	if dst, err = r.appendChains(dst); err != nil {
+	if dst, err = r.appendChains(dst, table); err != nil {
 		return nil, err
 	}
 	dst = opaque(dst, tagOCSP, r.OCSP)
@@ -124,42 +129,51 @@ func (r *Record) onlyUser() bool {
 		len(r.Sequence) == 0
 }
 
-func (r *Record) appendChains(dst []byte) ([]byte, error) {
-	table := append([][]byte(nil), r.Chain...)
-	var chains []byte
+// size is room for r's encoding, if it has all certificates of its chains in Chain.
+func (r *Record) size() int {
+	const sectionHeader, entryHeader = 4, 3
+	n := headerLen + tagSequence*sectionHeader + 8 + len(r.Lineage) + len(r.Policy) + 2 + r.chainsSize() +
+		len(r.OCSP) + len(r.State) + len(r.User) + len(r.Sequence)
+	for _, list := range [][][]byte{r.Chain, r.SCTs, r.Extra} {
+		for _, e := range list {
+			n += entryHeader + len(e)
+		}
+	}
+	return n
+}
+
+func (r *Record) chainsSize() (n int) {
+	for _, chain := range r.Verified {
+		n += 1 + 2*len(chain)
+	}
+	return n
+}
+
+func (r *Record) appendChains(dst []byte, table *certTable) ([]byte, error) {
+	if err := table.fill(r.Chain); err != nil {
+		return nil, err
+	}
+	chains := make([]byte, 0, r.chainsSize())
 	for _, chain := range r.Verified {
 		if len(chain) > maxChain {
 			return nil, fmt.Errorf("appdata: a verified chain of %d certificates: at most %d are kept", len(chain), maxChain)
 		}
 		chains = append(chains, byte(len(chain)))
 		for _, cert := range chain {
-			i := indexOf(table, cert)
-			if i < 0 {
-				i = len(table)
-				table = append(table, cert)
+			i := table.place(cert)
+			if len(table.certs) > maxCerts {
+				return nil, errCerts(len(table.certs))
 			}
 			chains = binary.BigEndian.AppendUint16(chains, uint16(i))
 		}
 	}
-	if len(table) > maxCerts {
-		return nil, fmt.Errorf("appdata: %d certificates: at most %d are kept", len(table), maxCerts)
-	}
-	if len(table) > 0 {
+	if len(table.certs) > 0 {
 		dst = section(dst, tagCertificates, func(b []byte) []byte {
 			b = binary.BigEndian.AppendUint16(b, uint16(len(r.Chain)))
-			return appendEntries(b, table)
+			return appendEntries(b, table.certs)
 		})
 	}
 	return opaque(dst, tagVerified, chains), nil
-}
-
-func indexOf(table [][]byte, cert []byte) int {
-	for i, c := range table {
-		if bytes.Equal(c, cert) {
-			return i
-		}
-	}
-	return -1
 }
 
 // section appends a section whose body is what add appends.
@@ -201,49 +215,38 @@ func putUint24(b []byte, n int) {
 // Parse reads what Append wrote. The slices of the record alias data. Foreign
 // data comes back as the User field of an otherwise empty record; data that
 // begins as ours and is not well formed gives ErrMalformed.
-func Parse(data []byte) (Record, error) {
+//
+// Parse takes time linear in len(data), and at most 24*len(data) bytes and 512
+// KiB more of memory: a chain without certificates is one byte in data and a
+// slice in the record. Append of the record takes at most 5*len(data) bytes and
+// 512 KiB more.
+func Parse(data []byte) (Record, error) { return parse(data, new(certTable)) }
+
+func parse(data []byte, table *certTable) (Record, error) {
 	var r Record
 	if !Ours(data) {
 		r.User = data
 		return r, nil
 	}
-	var table [][]byte
-	var chains []byte // the sections that hold certificates
 	rest, last := data[headerLen:], byte(0)
 	for len(rest) > 0 {
-		if len(rest) < 4 {
-			return Record{}, ErrMalformed
-		}
 		tag := rest[0]
 		body, after, ok := entry(rest[1:])
 		if !ok || tag <= last || len(body) == 0 {
 			return Record{}, ErrMalformed
 		}
-		if !r.parseSection(tag, body, &table) {
+		if !r.parseSection(tag, body, table) {
 			return Record{}, ErrMalformed
-		}
-		if tag == tagCertificates || tag == tagVerified {
-			chains = append(chains, rest[:len(rest)-len(after)]...)
 		}
 		rest, last = after, tag
 	}
-	if r.onlyUser() && !Ours(r.User) || !r.wroteChains(chains) {
+	if r.onlyUser() && !Ours(r.User) || table.used != len(table.certs) {
 		return Record{}, ErrMalformed // not as Append would have written it
 	}
 	return r, nil
 }
 
-// wroteChains reports whether Append writes r's certificates as these sections:
-// each certificate in its one place, none that nobody uses.
-func (r *Record) wroteChains(sections []byte) bool {
-	if len(sections) == 0 {
-		return true
-	}
-	written, err := r.appendChains(nil)
-	return err == nil && bytes.Equal(written, sections)
-}
-
-func (r *Record) parseSection(tag byte, body []byte, table *[][]byte) (ok bool) {
+func (r *Record) parseSection(tag byte, body []byte, table *certTable) (ok bool) {
 	switch tag {
 	case tagFirstAuth:
 		if len(body) != 8 {
@@ -260,7 +263,7 @@ func (r *Record) parseSection(tag byte, body []byte, table *[][]byte) (ok bool) 
 	case tagCertificates:
 		return r.parseCertificates(body, table)
 	case tagVerified:
-		return r.parseVerified(body, *table)
+		return r.parseVerified(body, table)
 	case tagOCSP:
 		r.OCSP = body
 	case tagSCTs:
@@ -282,41 +285,49 @@ func (r *Record) parseSection(tag byte, body []byte, table *[][]byte) (ok bool) 
 	return true
 }
 
-func (r *Record) parseCertificates(body []byte, table *[][]byte) (ok bool) {
+func (r *Record) parseCertificates(body []byte, table *certTable) bool {
 	if len(body) < 2 {
 		return false
 	}
 	peer := int(binary.BigEndian.Uint16(body))
-	if *table, ok = entries(body[2:]); !ok || peer > len(*table) || len(*table) > maxCerts {
+	certs, ok := entries(body[2:])
+	if !ok || len(certs) == 0 || peer > len(certs) || table.fill(certs) != nil {
 		return false
 	}
-	for _, c := range *table {
+	for _, c := range certs {
 		if len(c) == 0 {
 			return false
 		}
 	}
-	if peer > 0 {
-		r.Chain = (*table)[:peer:peer]
+	if table.used = peer; peer > 0 {
+		r.Chain = certs[:peer:peer]
 	}
 	return true
 }
 
-func (r *Record) parseVerified(body []byte, table [][]byte) bool {
-	for len(body) > 0 {
-		n := int(body[0])
-		if len(body) < 1+2*n {
+// parseVerified counts first, so that slices of the record take no more room
+// than they need.
+func (r *Record) parseVerified(body []byte, table *certTable) bool {
+	chains, certs := 0, 0
+	for rest := body; len(rest) > 0; chains++ {
+		n := int(rest[0])
+		if len(rest) < 1+2*n {
 			return false
 		}
-		chain := make([][]byte, n)
-		for i := range chain {
-			index := int(binary.BigEndian.Uint16(body[1+2*i:]))
-			if index >= len(table) {
+		certs += n
+		rest = rest[1+2*n:]
+	}
+	r.Verified = make([][][]byte, chains)
+	all := make([][]byte, certs)
+	for i := range r.Verified {
+		n := int(body[0])
+		chain := all[:n:n]
+		for j := range chain {
+			if chain[j] = table.next(int(binary.BigEndian.Uint16(body[1+2*j:]))); chain[j] == nil {
 				return false
 			}
-			chain[i] = table[index]
 		}
-		r.Verified = append(r.Verified, chain)
-		body = body[1+2*n:]
+		r.Verified[i], all, body = chain, all[n:], body[1+2*n:]
 	}
 	return true
 }
@@ -333,13 +344,31 @@ func entry(b []byte) (body, rest []byte, ok bool) {
 	return b[3 : 3+n : 3+n], b[3+n:], true
 }
 
-func entries(b []byte) (list [][]byte, ok bool) {
-	for len(b) > 0 {
-		var e []byte
-		if e, b, ok = entry(b); !ok {
+func entries(b []byte) ([][]byte, bool) {
+	count := 0
+	for rest := b; len(rest) > 0; count++ {
+		var ok bool
+		if _, rest, ok = entry(rest); !ok {
 			return nil, false
 		}
-		list = append(list, e)
+	}
+	list := make([][]byte, count)
+	for i := range list {
+		list[i], b, _ = entry(b)
 	}
 	return list, true
 }
+
+// String counts the certificates.
+func (r Record) String() string {
+	return fmt.Sprintf("appdata.Record(%d certificates, %d chains)", len(r.Chain), len(r.Verified))
+}
+
+// Format prints String under every verb, so that none shows a secret.
+func (r Record) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+
+// LogValue gives slog what String returns.
+func (r Record) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// MarshalText gives JSON what String returns.
+func (r Record) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

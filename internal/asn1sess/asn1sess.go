@@ -9,6 +9,12 @@
 // error.
 package asn1sess
 
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
 // PEMType is the label of a session in PEM form (PEM_write_SSL_SESSION).
 const PEMType = "SSL SESSION PARAMETERS"
 
@@ -97,3 +103,17 @@ type Session struct {
 	KexGroup           uint32
 	PeerRPK            []byte // a SubjectPublicKeyInfo's DER, checked as Peer is
 }
+
+// String gives the version and the suite.
+func (s Session) String() string {
+	return fmt.Sprintf("asn1sess.Session(version %#04x, suite %#04x)", s.Version, s.Cipher)
+}
+
+// Format prints String under every verb, so that none shows a secret.
+func (s Session) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue gives slog what String returns.
+func (s Session) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText gives JSON what String returns.
+func (s Session) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

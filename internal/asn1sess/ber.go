@@ -168,9 +168,16 @@ func (d *decoder) octets(class byte, tag int) ([]byte, error) {
 	}
 	if h.constructed {
 		inner := d.enter(h)
-		// Room for all of it: a buffer that grows would leave copies of a key behind.
-		content, err := inner.collect(make([]byte, 0, len(inner.in)), 0)
-		if err != nil {
+		// Room for all of it: a buffer that grows would leave copies of a key
+		// behind. And no more: where this string ends only reading tells, and
+		// much may follow.
+		count := inner
+		var n int
+		if err := count.collect(0, func(piece []byte) { n += len(piece) }); err != nil {
+			return nil, err
+		}
+		content := make([]byte, 0, n)
+		if err := inner.collect(0, func(piece []byte) { content = append(content, piece...) }); err != nil {
 			return nil, err
 		}
 		return content, d.leave(h, inner)
@@ -180,34 +187,34 @@ func (d *decoder) octets(class byte, tag int) ([]byte, error) {
 	return content, nil
 }
 
-// collect appends the pieces of a constructed OCTET STRING to buf. Like libcrypto it does
-// not care what tags the pieces have.
-func (d *decoder) collect(buf []byte, depth int) ([]byte, error) {
+// collect gives the pieces of a constructed OCTET STRING to add. Like libcrypto
+// it does not care what tags the pieces have.
+func (d *decoder) collect(depth int, add func(piece []byte)) error {
 	for !d.end() {
 		if endOfContents(d.in) {
-			return nil, ErrTag // of an indefinite length that was never begun
+			return ErrTag // of an indefinite length that was never begun
 		}
 		h, err := parseHeader(d.in)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch {
 		case !h.constructed:
-			buf = append(buf, d.in[h.size:][:h.length]...)
+			add(d.in[h.size:][:h.length])
 			d.in = d.in[h.size+h.length:]
 		case depth >= maxStringNest:
-			return nil, ErrNested
+			return ErrNested
 		default:
 			inner := d.enter(h)
-			if buf, err = inner.collect(buf, depth+1); err != nil {
-				return nil, err
+			if err := inner.collect(depth+1, add); err != nil {
+				return err
 			}
 			if err := d.leave(h, inner); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return buf, nil
+	return nil
 }
 
 // integer reads an INTEGER as its low 64 bits in two's complement and its sign. An empty

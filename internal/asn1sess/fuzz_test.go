@@ -2,6 +2,7 @@ package asn1sess
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"runtime"
 	"strings"
@@ -58,22 +59,79 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestParseBounded: pieces of octet strings are the only thing that Parse copies, and what it
-// copies is bounded by the input, however deep they nest.
-func TestParseBounded(t *testing.T) {
-	pieces := wrap(4, make([]byte, 1<<20))
-	for range maxStringNest + 1 {
-		pieces = wrap(0x24, pieces)
+// costs bounds what Parse allocates for an input: pieces of octet strings are
+// all that it copies.
+func costs(length int) uint64 { return uint64(length) + 4<<10 }
+
+// allocated is how many bytes f allocates. What is above the limit is measured
+// again: other goroutines, those of the fuzzer, allocate too.
+func allocated(limit uint64, f func()) (grown uint64) {
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		if grown = after.TotalAlloc - before.TotalAlloc; grown <= limit {
+			break
+		}
 	}
-	der := wrap(0x30, append(unhex(t, mandatory), wrap(0xb0, pieces)...))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	s, _, err := Parse(der, 7)
-	runtime.ReadMemStats(&after)
-	if err != nil || len(s.ALPN) != 1<<20 {
-		t.Fatalf("%d bytes, %v", len(s.ALPN), err)
+	return grown
+}
+
+// FuzzParseCost: what Parse takes is bounded by the length of the input.
+func FuzzParseCost(f *testing.F) {
+	for _, generate := range hostileSessions {
+		f.Add(generate(f, 1<<10))
 	}
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
+	for _, der := range handshakeSessions(f) {
+		f.Add(der)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) { checkCost(t, der) })
+}
+
+func checkCost(t *testing.T, der []byte) {
+	t.Helper()
+	limit := costs(len(der))
+	if grown := allocated(limit, func() { _, _, _ = Parse(der, 7) }); grown > limit {
 		t.Errorf("%d bytes of input took %d bytes", len(der), grown)
 	}
+}
+
+// TestParseCost: not even sessions made for it take more.
+func TestParseCost(t *testing.T) {
+	for name, generate := range hostileSessions {
+		for _, size := range []int{1 << 20, 4 << 20} {
+			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) { checkCost(t, generate(t, size)) })
+		}
+	}
+}
+
+// hostileSessions make encodings of about the given size that want much of a reader.
+var hostileSessions = map[string]func(t testing.TB, size int) []byte{
+	"nested pieces": func(t testing.TB, size int) []byte {
+		pieces := wrap(4, make([]byte, size))
+		for range maxStringNest + 1 {
+			pieces = wrap(0x24, pieces)
+		}
+		return wrap(0x30, append(unhex(t, mandatory), wrap(0xb0, pieces)...))
+	},
+	"many pieces": func(t testing.TB, size int) []byte {
+		pieces := wrap(0x24, bytes.Repeat([]byte{4, 1, 0}, size/3))
+		return wrap(0x30, append(unhex(t, mandatory), wrap(0xb0, pieces)...))
+	},
+	"empty pieces without end": func(t testing.TB, size int) []byte {
+		return wrap(0x30, append(unhex(t, mandatory+"b0 80 24 80"), make([]byte, size)...))
+	},
+	"pieces before much": func(t testing.TB, size int) []byte { // each with an end that only reading tells
+		const piece = "24 80 0401aa 0000 "
+		der := unhex(t, "020101 02020303 2480 0402c030 0000 "+piece+piece)
+		for _, f := range []field{fieldIDContext, fieldHostname, fieldPSKIdentityHint, fieldPSKIdentity, fieldTicket, fieldSRPUsername, fieldALPN} {
+			der = append(der, wrap(0xa0|byte(f), nil)[:1]...)
+			der = append(der, unhex(t, "80"+piece+"0000")...)
+		}
+		return append([]byte{0x30, 0x80}, append(append(der, wrap(0xb2, wrap(4, make([]byte, size)))...), 0, 0)...)
+	},
+	"a long integer": func(t testing.TB, size int) []byte {
+		return wrap(0x30, append(unhex(t, mandatory), wrap(0xa1, wrap(2, make([]byte, size)))...))
+	},
 }

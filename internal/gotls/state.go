@@ -274,3 +274,6 @@ func (s State) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // LogValue keeps the secret out of slog.
 func (s State) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText gives JSON what String returns.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

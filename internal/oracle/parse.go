@@ -53,6 +53,23 @@ func (o *Oracle) Parse(inputs [][]byte, text bool) []*Session {
 	return parsed
 }
 
+// ParsePEM runs PEM_read_bio_SSL_SESSION, without a password, on each input and gives what
+// i2d_SSL_SESSION writes of the result and how much was read. A refused input gives nil.
+func (o *Oracle) ParsePEM(inputs [][]byte) (encoded [][]byte, consumed []int64) {
+	o.t.Helper()
+	requests := make([]*message, len(inputs))
+	for i, text := range inputs {
+		requests[i] = request('P').bytes(text)
+	}
+	encoded, consumed = make([][]byte, len(inputs)), make([]int64, len(inputs))
+	o.ask(requests, func(i int, a *answer) {
+		if a.yes() {
+			consumed[i], encoded[i] = a.number(), a.bytes()
+		}
+	})
+	return encoded, consumed
+}
+
 func readSession(a *answer, text bool) *Session {
 	s := &Session{
 		Consumed:      a.number(),

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -432,3 +433,30 @@ func removeIfThere(in remover, name string) error {
 	}
 	return nil
 }
+
+// Format prints the fields under every verb, without Key.
+func (o Options) Format(f fmt.State, verb rune) {
+	type plain Options
+	o.Key = nil
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(o))
+}
+
+// LogValue gives slog what Format prints under %+v.
+func (o Options) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf("%+v", o)) }
+
+// MarshalText gives JSON what Format prints under %+v.
+func (o Options) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%+v", o), nil }
+
+// String names the directory.
+func (s *Store) String() string {
+	if s == nil {
+		return "dirstore.Store(nil)"
+	}
+	return fmt.Sprintf("dirstore.Store(%q)", s.root.Name())
+}
+
+// Format prints [Store.String] under every verb: fmt would walk into the key.
+func (s *Store) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue implements [slog.LogValuer] with [Store.String].
+func (s *Store) LogValue() slog.Value { return slog.StringValue(s.String()) }

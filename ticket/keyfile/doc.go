@@ -19,8 +19,8 @@
 // [Format], and never guessed: under the wrong one every key would be wrong, and
 // nothing would say so but handshakes that do not resume.
 //
-// A file of nginx or Apache is one key. nginx takes several files: the first
-// encrypts, all decrypt. A file of HAProxy has a key in base64 on each line, at
+// A file of nginx or Apache is one key. nginx takes several files, of 48 and of 80
+// bytes side by side: the first encrypts, all decrypt. A file of HAProxy has a key in base64 on each line, at
 // least three: the penultimate encrypts, the last three decrypt, and what stands
 // above is no longer used. The last line is the key to come: appending a line
 // puts the line before it, which all servers know by then, into use.
@@ -29,7 +29,9 @@
 //
 // Whoever has such a file reads what was recorded of the TLS 1.2 connections
 // whose tickets it sealed, and can be any client of the server, so keep it as you
-// would a private key, and replace it often. Keys that are visibly a pattern are
+// would a private key, and replace it often. A file that all can read or write, or
+// that its group can write, is refused: run chmod o=,g-w, or set defaultMode: 0440
+// in Kubernetes, where a group reads the files of a Secret. Keys that are visibly a pattern are
 // refused, and so are two keys of one name and one key under two names.
 //
 // Errors say which file and line is wrong, and how; they never hold bytes of a

@@ -85,12 +85,12 @@ func ExampleSet_Rotate() {
 // What is wrong with a file is told, and nothing of what is in it.
 func ExampleParse() {
 	file := keyfile.File{Name: "ticket.key", Data: make([]byte, 80)}
-	_, err := keyfile.Parse(keyfile.FormatNginx48, file)
+	_, err := keyfile.Parse(keyfile.FormatApache48, file)
 	fmt.Println(err)
 	_, err = keyfile.Parse(keyfile.FormatNginx80, file)
 	fmt.Println(err)
 
 	// Output:
-	// keyfile: ticket.key: 80 bytes, a file of form nginx48 has 48
+	// keyfile: ticket.key: 80 bytes, a file of form apache48 has 48
 	// keyfile: ticket.key: ticket: key is a pattern, not random bytes (name)
 }

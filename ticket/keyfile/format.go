@@ -101,3 +101,14 @@ func (f Format) layout() (*layout, error) {
 	}
 	return &layouts[f], nil
 }
+
+// layoutOf is the layout of a file of f with size bytes: nginx takes files of both
+// of its lengths, and knows them by these. It is otherwise for the others.
+func (f Format) layoutOf(size int, otherwise *layout) *layout {
+	for _, nginx := range []Format{FormatNginx48, FormatNginx80} {
+		if (f == FormatNginx48 || f == FormatNginx80) && size == layouts[nginx].size() {
+			return &layouts[nginx]
+		}
+	}
+	return otherwise
+}

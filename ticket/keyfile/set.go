@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -33,8 +35,10 @@ type Set struct {
 }
 
 // Read reads and parses key files of form f, in the order in which nginx's
-// configuration names them. See [Parse] for the errors; one of the file system
-// can be unwrapped.
+// configuration names them. Links are followed. See [Parse] for the errors; one of
+// the file system can be unwrapped. Others are [ErrMode] for a file that all can
+// read or write, or that its group can write, and [ErrChanging] for one that was
+// not the same when it was read a second time.
 func Read(f Format, names ...string) (*Set, error) {
 	files := make([]File, len(names))
 	for i, name := range names {
@@ -48,27 +52,75 @@ func Read(f Format, names ...string) (*Set, error) {
 	return Parse(f, files...)
 }
 
+// ErrMode says that others than the owner and those who may read by group have
+// access to a key file. The error around it names the mode to set.
+var ErrMode = errors.New("others can read or change the key file")
+
+// ErrChanging says that a key file was written while it was read.
+var ErrChanging = errors.New("file changes while it is read")
+
+// exposed are the bits of a mode that a key file must not have: reading and
+// writing by all, writing by the group.
+const exposed fs.FileMode = 0o026
+
 func readFile(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	// Room enough at once: what a buffer leaves behind when it grows cannot be wiped.
-	var b bytes.Buffer
-	if info, err := file.Stat(); err == nil {
-		b.Grow(int(min(max(info.Size(), 0), maxFile)) + bytes.MinRead)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
 	}
-	if _, err := b.ReadFrom(io.LimitReader(file, maxFile+1)); err != nil {
+	if !info.Mode().IsRegular() {
+		return readOnce(file, maxFile)
+	}
+	if mode := info.Mode().Perm(); mode&exposed != 0 && runtime.GOOS != "windows" { // where modes are made up
+		return nil, fmt.Errorf("%s: %w: mode %04o: run chmod o=,g-w, or in Kubernetes set defaultMode: 0440", name, ErrMode, mode)
+	}
+	data, err := readStable(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, nil
+}
+
+// readOnce reads all there is, with room for size bytes at once: what a buffer
+// leaves behind when it grows cannot be wiped.
+func readOnce(r io.Reader, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), maxFile)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(r, maxFile+1)); err != nil {
 		clear(b.Bytes())
 		return nil, err
 	}
 	return b.Bytes(), nil
 }
 
+// readStable reads a file of the given size twice. A file that is written in
+// place may hold half a key, or halves of two: then the size or the bytes differ.
+func readStable(r io.ReaderAt, size int64) ([]byte, error) {
+	first, err := readOnce(io.NewSectionReader(r, 0, maxFile+1), size)
+	if err != nil {
+		return nil, err
+	}
+	second, err := readOnce(io.NewSectionReader(r, 0, maxFile+1), size)
+	defer clear(second)
+	if err == nil && (!bytes.Equal(first, second) || int64(len(first)) != min(size, maxFile+1)) {
+		err = ErrChanging
+	}
+	if err != nil {
+		clear(first)
+		return nil, err
+	}
+	return first, nil
+}
+
 // Parse parses key files of form f: one for HAProxy, and one for each key for
 // nginx and Apache, in the order in which the configuration names them. The data
-// is copied.
+// is copied. As in nginx, files of 48 bytes and of 80 may stand side by side, under
+// either of nginx's forms.
 //
 // An error names the file, the line where there are lines, and what is wrong
 // there. It wraps [ticket.ErrWeakKey] for a key that is visibly a pattern, and
@@ -105,7 +157,9 @@ func (s *Set) parse(l *layout, file File, places *[]string) error {
 		return fmt.Errorf("%s: larger than %d bytes", file.Name, maxFile)
 	case l.lines:
 		return s.parseLines(l, file, places)
-	case len(file.Data) != l.size():
+	}
+	l = s.format.layoutOf(len(file.Data), l)
+	if len(file.Data) != l.size() {
 		return fmt.Errorf("%s: %d bytes, a file of form %s has %d", file.Name, len(file.Data), l.name, l.size())
 	}
 	s.keys = append(s.keys, l.decode(file.Data))
@@ -178,7 +232,7 @@ func (s *Set) Files() [][]byte {
 	if !l.lines {
 		files := make([][]byte, len(s.keys))
 		for i, k := range s.keys {
-			files[i] = l.append(nil, k)
+			files[i] = s.format.layoutOf(nameSize+2*len(k.aes), l).append(nil, k)
 		}
 		return files
 	}
@@ -214,13 +268,15 @@ func (s *Set) Convert(to Format) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if from := &layouts[s.format]; from.secret != l.secret {
-		return nil, fmt.Errorf("keyfile: keys of form %s have %d bits, those of form %s %d", from.name, from.secret*8, l.name, l.secret*8)
-	}
 	if s.format == to {
 		return s.clone(s.keys), nil
 	}
 	keys := s.InUse()
+	for _, k := range keys {
+		if len(k.aes) != l.secret {
+			return nil, fmt.Errorf("keyfile: a key of %d bits, those of form %s have %d", len(k.aes)*8, l.name, l.secret*8)
+		}
+	}
 	if len(keys) < to.MinKeys() {
 		return nil, fmt.Errorf("keyfile: %d keys, form %v has at least %d", len(keys), to, to.MinKeys())
 	}
@@ -289,3 +345,15 @@ func (s Set) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // LogValue implements [slog.LogValuer] with [Set.String].
 func (s Set) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// String names the file.
+func (f File) String() string { return fmt.Sprintf("keyfile.File(%q, %d bytes)", f.Name, len(f.Data)) }
+
+// Format prints String under every verb, so that none shows a secret.
+func (f File) Format(to fmt.State, _ rune) { io.WriteString(to, f.String()) }
+
+// LogValue gives slog what String returns.
+func (f File) LogValue() slog.Value { return slog.StringValue(f.String()) }
+
+// MarshalText gives JSON what String returns.
+func (f File) MarshalText() ([]byte, error) { return []byte(f.String()), nil }

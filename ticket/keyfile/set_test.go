@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -295,8 +296,8 @@ func TestRefuses(t *testing.T) {
 		{"empty", FormatNginx48, [][]byte{{}}, nil, []string{"f0: empty"}},
 		{"empty", FormatHAProxy48, [][]byte{{}}, nil, []string{"f0: empty"}},
 		{"short", FormatNginx48, [][]byte{good48[:47]}, nil, []string{"f0: 47 bytes", "nginx48 has 48"}},
-		{"of the other form", FormatNginx48, [][]byte{good80}, nil, []string{"f0: 80 bytes", "nginx48 has 48"}},
-		{"of the other form", FormatNginx80, [][]byte{good48}, nil, []string{"f0: 48 bytes", "nginx80 has 80"}},
+		{"of nginx's other form", FormatApache48, [][]byte{good80}, nil, []string{"f0: 80 bytes", "apache48 has 48"}},
+		{"of no form", FormatNginx80, [][]byte{good80[:64]}, nil, []string{"f0: 64 bytes", "nginx80 has 80"}},
 		{"with a newline", FormatApache48, [][]byte{append(bytes.Clone(good48), '\n')}, nil, []string{"49 bytes"}},
 		{"second short", FormatNginx80, [][]byte{good80, good80[:79]}, nil, []string{"f1: 79 bytes"}},
 		{"no file", FormatNginx80, nil, nil, []string{"no file"}},
@@ -373,7 +374,7 @@ func TestRead(t *testing.T) {
 	if err != nil || !slices.Equal(numbers(t, s.Keys()), []int{0, 1, 2}) {
 		t.Errorf("%v, %v", s, err)
 	}
-	if _, err := Read(FormatNginx48, names...); err == nil || !strings.Contains(err.Error(), names[0]) {
+	if _, err := Read(FormatApache48, names...); err == nil || !strings.Contains(err.Error(), names[0]) {
 		t.Errorf("another form: %v", err)
 	}
 	missing := filepath.Join(dir, "missing")
@@ -385,5 +386,127 @@ func TestRead(t *testing.T) {
 	}
 	if _, err := Read(FormatNginx80, "/dev/zero"); err == nil || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("a file without end: %v", err)
+	}
+}
+
+// TestReadMode: what all can read or write, or the group can write, is refused, with
+// the mode to set; what the group can read is not. A link's target counts.
+func TestReadMode(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes are made up there")
+	}
+	set, err := New(FormatNginx48)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(name, set.Files()[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := name + ".link"
+	if err := os.Symlink(name, link); err != nil {
+		t.Fatal(err)
+	}
+	for mode, good := range map[os.FileMode]bool{
+		0o400: true, 0o600: true, 0o440: true, 0o640: true, 0o750: true, 0o711: true,
+		0o604: false, 0o602: false, 0o620: false, 0o660: false, 0o644: false, 0o666: false, 0o777: false,
+	} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{name, link} {
+			_, err := Read(FormatNginx48, name)
+			if good && err != nil || !good && !errors.Is(err, ErrMode) {
+				t.Errorf("mode %o: %v", mode, err)
+			}
+			if !good && (!strings.Contains(err.Error(), "chmod o=,g-w") || !strings.Contains(err.Error(), "defaultMode: 0440")) {
+				t.Errorf("mode %o: %v says not what to do", mode, err)
+			}
+		}
+	}
+}
+
+// torn is a file whose bytes are written between two reads.
+type torn struct {
+	*bytes.Reader
+	then []byte
+}
+
+func (f *torn) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.Reader.ReadAt(b, off)
+	if err != nil { // read to the end
+		f.Reader = bytes.NewReader(f.then)
+	}
+	return n, err
+}
+
+// TestReadTorn: a file that changes in size or bytes while it is read is noticed.
+func TestReadTorn(t *testing.T) {
+	old, half := []byte("old old old old!"), []byte("new new old old!")
+	for _, c := range []struct {
+		first, second []byte
+		size          int64
+		err           error
+	}{
+		{old, old, 16, nil},
+		{half, old, 16, ErrChanging},
+		{old[:8], old[:8], 16, ErrChanging},
+		{old[:8], old, 16, ErrChanging},
+		{old, old, 8, ErrChanging},
+		{nil, nil, 0, nil},
+	} {
+		data, err := readStable(&torn{bytes.NewReader(c.first), c.second}, c.size)
+		if !errors.Is(err, c.err) || err == nil && !bytes.Equal(data, c.first) {
+			t.Errorf("%q, then %q, of %d bytes: %q, %v", c.first, c.second, c.size, data, err)
+		}
+	}
+}
+
+// TestNginxMixed: files of 48 and 80 bytes stand side by side, as in a server that
+// goes from the one to the other, and come back to the byte.
+func TestNginxMixed(t *testing.T) {
+	short, err := New(FormatNginx48)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := New(FormatNginx80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []File{{"new", long.Files()[0]}, {"old", short.Files()[0]}}
+	for _, f := range []Format{FormatNginx48, FormatNginx80} {
+		set, err := Parse(f, files...)
+		if err != nil {
+			t.Fatalf("%v: %v", f, err)
+		}
+		for i, k := range set.InUse() {
+			ours, err := k.TicketKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := []ticket.Form{ticket.FormOpenSSL256, ticket.FormOpenSSL128}[i]; ours.Form() != want {
+				t.Errorf("%v: key %d is %v, want %v", f, i, ours.Form(), want)
+			}
+		}
+		for i, data := range set.Files() {
+			if !bytes.Equal(data, files[i].Data) {
+				t.Errorf("%v: file %d came back as another", f, i)
+			}
+		}
+		rotated, err := set.Rotate(3)
+		if err != nil || len(rotated.Files()[0]) != layouts[f].size() || !bytes.Equal(rotated.Files()[2], files[1].Data) {
+			t.Errorf("%v: rotated %v, %v", f, rotated, err)
+		}
+		for _, to := range []Format{FormatHAProxy48, FormatHAProxy80, FormatApache48} {
+			if c, err := set.Convert(to); err == nil {
+				t.Errorf("%v became %v", set, c)
+			}
+		}
+		if c, err := set.Convert(f); err != nil || !bytes.Equal(c.Files()[0], files[0].Data) {
+			t.Errorf("%v as it is: %v, %v", f, c, err)
+		}
+	}
+	if _, err := Parse(FormatApache48, files...); err == nil {
+		t.Error("Apache took a file of 80 bytes")
 	}
 }

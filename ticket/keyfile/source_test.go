@@ -220,7 +220,7 @@ var outages = map[string]func(t *testing.T, name string){
 	"empty":      func(t *testing.T, name string) { write(t, "", File{name, nil}) },
 	"cut off":    func(t *testing.T, name string) { write(t, "", File{name, raw(7, 32)[:79]}) },
 	"too long":   func(t *testing.T, name string) { write(t, "", File{name, append(raw(7, 32), '\n')}) },
-	"wrong form": func(t *testing.T, name string) { write(t, "", File{name, raw(7, 16)}) },
+	"wrong form": func(t *testing.T, name string) { write(t, "", File{name, raw(7, 32)[:64]}) },
 	"zeros":      func(t *testing.T, name string) { write(t, "", File{name, make([]byte, 80)}) },
 	"the other":  func(t *testing.T, name string) { write(t, "", File{name, raw(1, 32)}) },
 	"a directory": func(t *testing.T, name string) {

@@ -16,6 +16,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/lhash.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
@@ -267,6 +268,29 @@ static void parse(struct request *r)
     ERR_clear_error();
 }
 
+static int no_password(char *buf, int size, int writing, void *data)
+{
+    (void)buf, (void)size, (void)writing, (void)data;
+    return -1;
+}
+
+static void parse_pem(struct request *r)
+{
+    size_t n;
+    const unsigned char *pem = take_string(r, &n);
+    BIO *b = must(BIO_new_mem_buf(pem, (int)n));
+    SSL_SESSION *s = PEM_read_bio_SSL_SESSION(b, NULL, no_password, NULL);
+
+    put_number(s != NULL);
+    if (s != NULL) {
+        put_number((int64_t)(n - BIO_pending(b)));
+        put_encoding(s);
+    }
+    SSL_SESSION_free(s);
+    BIO_free(b);
+    ERR_clear_error();
+}
+
 static void session_new(struct request *r)
 {
     size_t n;
@@ -500,6 +524,7 @@ static void handle(unsigned char op, struct request *r)
 {
     switch (op) {
     case 'p': parse(r); break;
+    case 'P': parse_pem(r); break;
     case 'c': suites(); break;
     case 'v': verify_text(r); break;
     case 'V': version(); break;
