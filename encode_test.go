@@ -89,13 +89,16 @@ func TestParseErrors(t *testing.T) {
 	if _, _, err := ParseSessionPEM(block(PEMType, good[1:])); !errors.As(err, &field) {
 		t.Errorf("PEM of no session: %v", err)
 	}
-	for name, text := range map[string][]byte{
-		"nothing":       nil,
-		"another label": block("CERTIFICATE", good),
-		"bad base64":    bytes.Replace(block(PEMType, good), []byte("\nM"), []byte("\n!"), 1),
-		"no end":        block(PEMType, good)[:60],
+	for name, c := range map[string]struct {
+		text []byte
+		want error
+	}{
+		"nothing":       {nil, ErrNoPEM},
+		"another label": {block("CERTIFICATE", good), ErrNoPEM},
+		"bad base64":    {bytes.Replace(block(PEMType, good), []byte("\nM"), []byte("\n!"), 1), ErrDamagedPEM},
+		"no end":        {block(PEMType, good)[:60], ErrDamagedPEM},
 	} {
-		if s, _, err := ParseSessionPEM(text); !errors.Is(err, ErrNoPEM) {
+		if s, _, err := ParseSessionPEM(c.text); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, %v", name, s, err)
 		}
 	}
