@@ -160,14 +160,17 @@ type Config struct {
 	SingleUse bool
 
 	// HandshakeTimeout is how long a handshake may take at the listener level:
-	// 0 means DefaultHandshakeTimeout.
+	// 0 means DefaultHandshakeTimeout. A second later the context of the handshake
+	// ends, for the application's callbacks; one that does not heed it runs on.
 	HandshakeTimeout time.Duration
 
 	// MaxHandshakes is how many handshakes of a listener may be under way or
 	// wait for its Accept, and how many of all calls of Manager.Accept: 0 means
 	// DefaultMaxHandshakes. At the limit the oldest one under way is closed, of
 	// the network that has the most (IPv4 /24, IPv6 /56); where all have ended
-	// and wait for Accept, the listener accepts no more until then.
+	// and wait for Accept, the listener accepts no more until then. As many
+	// connections again may wait for their address to be known, which some
+	// transports read from the peer.
 	MaxHandshakes int
 
 	// HandleKey authenticates handles, so that a forged one costs no more than a
@@ -215,7 +218,8 @@ type Config struct {
 	// has NoInternalStore. (SSL_CTX_sess_set_get_cb)
 	OnLookup func(version uint16, id []byte) *Session
 
-	// Time is the clock; nil means time.Now.
+	// Time is the clock; nil means time.Now. It must be safe for concurrent use,
+	// and is called with locks held: it must not block or use the Manager.
 	Time func() time.Time
 
 	// Rand makes session ids and handles; nil means crypto/rand. It must be

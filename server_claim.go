@@ -15,8 +15,8 @@ type claims struct {
 	all map[cache.Key]*serverHandshake
 }
 
-// claim claims the session under key for st, in place of what st had claimed;
-// false if another handshake has it. The caller holds st.mu.
+// takeClaim claims the session under key for st and gives up what st had claimed.
+// It returns false if another handshake has the session. The caller holds st.mu.
 func (st *serverHandshake) takeClaim(key cache.Key) bool {
 	st.unclaim()
 	c := &st.m.claims

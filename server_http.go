@@ -188,7 +188,8 @@ func prepare(srv *http.Server) {
 	srv.ConnContext = connContext{srv.ConnContext}.with
 }
 
-// code tells functions apart, but not the method values of one method.
+// code returns the address of f's code. Closures of one literal share it, and so do
+// method values of one method.
 func code(f any) uintptr { return reflect.ValueOf(f).Pointer() }
 
 // connContext calls the application's ConnContext and ours.

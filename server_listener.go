@@ -223,7 +223,10 @@ func (l *listener) end() {
 // (STARTTLS), and returns a connection as those of NewListener. It is under ctx
 // and Config.HandshakeTimeout. On an error nc is closed; the error is
 // ErrNoCertificate, ErrRevoked, that of a panic of the application's callbacks,
-// ctx's, or crypto/tls's. Deadlines that were set on nc are taken back.
+// ctx's, or crypto/tls's, each wrapped with the peer's address. Deadlines of nc
+// are cleared: set yours again. At Config.MaxHandshakes an older handshake is
+// closed to make room, whose Accept then returns net.ErrClosed or the
+// transport's error.
 func (m *Manager) Accept(ctx context.Context, nc net.Conn, config *tls.Config) (*tls.Conn, error) {
 	if nc == nil {
 		return nil, errors.New("reprise: Accept wants the connection to go on with")

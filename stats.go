@@ -13,9 +13,9 @@ type Stats struct {
 	ConnectGood        uint64 `json:"connect_good"`        // SSL_CTX_sess_connect_good: client handshakes finished
 	ConnectRenegotiate uint64 `json:"connect_renegotiate"` // SSL_CTX_sess_connect_renegotiate: always 0, crypto/tls clients do not start it
 	Accept             uint64 `json:"accept"`              // SSL_CTX_sess_accept: server handshakes started
-	AcceptGood         uint64 `json:"accept_good"`         // SSL_CTX_sess_accept_good: server handshakes finished
+	AcceptGood         uint64 `json:"accept_good"`         // SSL_CTX_sess_accept_good: server handshakes seen to finish, so only Unmanaged ones at the configuration level
 	AcceptRenegotiate  uint64 `json:"accept_renegotiate"`  // SSL_CTX_sess_accept_renegotiate: always 0, crypto/tls servers refuse it
-	Hits               uint64 `json:"hits"`                // SSL_CTX_sess_hits: handshakes that resumed, tickets included
+	Hits               uint64 `json:"hits"`                // SSL_CTX_sess_hits: handshakes that resumed, tickets included, of servers and clients
 	CallbackHits       uint64 `json:"callback_hits"`       // SSL_CTX_sess_cb_hits: sessions that an external cache gave
 	Misses             uint64 `json:"misses"`              // SSL_CTX_sess_misses: handles that the cache did not know; sessions a client offered in vain
 	Timeouts           uint64 `json:"timeouts"`            // SSL_CTX_sess_timeouts: sessions found but expired
@@ -47,7 +47,7 @@ type Outcome struct {
 	Count   uint64 `json:"count"`
 }
 
-// side is who an Outcome is of.
+// side is the side of a connection that an Outcome counts.
 type side uint8
 
 const (
