@@ -1,11 +1,14 @@
 package reprise_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -210,4 +213,248 @@ func TestSlowTransports(t *testing.T) {
 			})
 		}
 	}
+}
+
+// firstFlight is a transport whose client sends one record and goes away.
+type firstFlight struct {
+	deadEnd
+	r *bytes.Reader
+}
+
+func (c *firstFlight) Read(b []byte) (int, error) { return c.r.Read(b) }
+
+// TestLabelInUse: a VerifyPeerCertificate that is in use keeps its label, and its
+// sessions resume, though 5000 clients that prove nothing bring a function each.
+func TestLabelInUse(t *testing.T) {
+	r := newRig(t)
+	sm, cm := manager(t, reprise.Config{}), manager(t, reprise.Config{})
+	verify := func(tag *int) func([][]byte, [][]*x509.Certificate) error {
+		return func([][]byte, [][]*x509.Certificate) error { _ = *tag; return nil }
+	}
+	sc := at(tls.VersionTLS12, r.server)
+	sc.ClientAuth = tls.RequestClientCert
+	stable, strange := sc.Clone(), sc.Clone()
+	stable.VerifyPeerCertificate = verify(new(int))
+	strange.VerifyPeerCertificate = verify(new(int))
+	sc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if hello.ServerName == "a.test" {
+			return stable, nil
+		}
+		return strange, nil
+	}
+	cc := at(tls.VersionTLS12, r.client)
+	session := r.session(sm, cm, sc, cc)
+	defer session.Free()
+	if resumed, why := r.offer(sm, cm, sc, cc, session); !resumed {
+		t.Fatal(why)
+	}
+	other := cc.Clone()
+	other.ServerName = "b.test"
+	theirs := r.session(sm, cm, sc, other)
+	defer theirs.Free()
+	hello := r.sniff(sm, cm, sc, other, theirs)
+	managed := sm.ServerConfig(sc)
+	before := reprise.Labels(sm)
+	for range 5000 {
+		strange = strange.Clone()
+		strange.VerifyPeerCertificate = verify(new(int))
+		tls.Server(&firstFlight{r: bytes.NewReader(hello)}, managed).Handshake()
+	}
+	if reprise.Labels(sm) == before {
+		t.Fatal("they got no labels: the test proves nothing")
+	}
+	if resumed, why := r.offer(sm, cm, sc, cc, session); !resumed {
+		t.Errorf("afterwards: %v", why)
+	}
+}
+
+// TestCallbackContext: a callback that waits for its ClientHelloInfo's context
+// ends when HandshakeTimeout is over, and soon after its connection made room or
+// its listener was closed.
+func TestCallbackContext(t *testing.T) {
+	const timeout, soon = time.Hour, 2 * time.Second
+	for _, level := range []string{"NewListener", "ServeTLS", "Accept"} {
+		for cause, limit := range map[string]time.Duration{"timeout": timeout + soon, "shed": soon, "Close": soon} {
+			if level == "Accept" && cause == "Close" {
+				continue // nothing to close
+			}
+			t.Run(level+"/"+cause, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t)
+					m := manager(t, reprise.Config{MaxHandshakes: 1, HandshakeTimeout: timeout})
+					over, sc := make(chan struct{}, 2), r.server.Clone()
+					sc.Certificates = nil
+					sc.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+						<-hello.Context().Done()
+						over <- struct{}{}
+						return nil, hello.Context().Err()
+					}
+					mem, ended := newMemoryListener(), make(chan error, 1)
+					go func() { ended <- servers[level](m, mem, sc) }()
+					nc := mem.dialBuffered()
+					defer nc.Close()
+					go tls.Client(nc, r.client).Handshake()
+					synctest.Wait()
+					start := time.Now()
+					switch cause {
+					case "shed":
+						defer mem.dialBuffered().Close()
+					case "Close":
+						mem.Close() // the servers close their listener after that
+					}
+					<-over
+					if d := time.Since(start); d > limit {
+						t.Errorf("the callback waited for %v", d)
+					}
+					mem.Close()
+					<-ended
+				})
+			})
+		}
+	}
+}
+
+// TestClaimAfterPanic: a panic or runtime.Goexit in a callback of a Conn leaves no
+// claim to a session of single use, though the Conn is closed and not freed.
+func TestClaimAfterPanic(t *testing.T) {
+	for name, end := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+		for _, version := range later {
+			t.Run(name+"/"+tls.VersionName(version), func(t *testing.T) {
+				r := newRig(t)
+				sm, cm := manager(t, reprise.Config{NoTickets: true, SingleUse: true}), manager(t, reprise.Config{})
+				sc, cc := at(version, r.server), at(version, r.client)
+				session := r.session(sm, cm, sc, cc)
+				defer session.Free()
+				ending := sc.Clone()
+				claimed := 0
+				ending.VerifyConnection = func(tls.ConnectionState) error {
+					claimed = reprise.Claims(sm)
+					end()
+					return nil
+				}
+				nc, ns := pipe(t)
+				client, server := cm.Client(nc, cc), sm.Server(ns, ending)
+				if err := client.SetSession(session); err != nil {
+					t.Fatal(err)
+				}
+				go client.Handshake()
+				over := make(chan struct{})
+				go func() {
+					defer close(over)
+					defer func() { recover() }()
+					defer server.Close()
+					server.Handshake()
+				}()
+				<-over
+				if claimed != 1 {
+					t.Fatalf("%d claims during the callback: the test proves nothing", claimed)
+				}
+				if n := reprise.Claims(sm); n != 0 {
+					t.Errorf("%d claims", n)
+				}
+				if resumed, why := r.offer(sm, cm, sc, cc, session); !resumed {
+					t.Errorf("afterwards: %v", why)
+				}
+			})
+		}
+	}
+}
+
+// TestStricterClone: a clone of a result that lost both of its marks and requires
+// client certificates lets in no client without one.
+func TestStricterClone(t *testing.T) {
+	for _, version := range later {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			r := newRig(t)
+			m := manager(t, reprise.Config{})
+			sc := m.ServerConfig(at(version, r.server)).Clone()
+			sc.ClientSessionCache = nil
+			sc.VerifyConnection = func(tls.ConnectionState) error { return nil }
+			sc.ClientAuth, sc.ClientCAs = tls.RequireAndVerifyClientCert, r.ca.Pool()
+			with := r.client.Clone()
+			with.Certificates = []tls.Certificate{r.ca.Leaf(t, "client")}
+			for _, cc := range []*tls.Config{r.client, with} {
+				nc, ns := pipe(t)
+				go tls.Client(nc, cc).Handshake()
+				err := tls.Server(ns, sc).Handshake()
+				if welcome := cc == with; (err == nil) != welcome {
+					t.Errorf("has a certificate: %v, handshake: %v", welcome, err)
+				}
+			}
+		})
+	}
+}
+
+// TestLoggerThatPanics: a Logger that panics costs neither the process nor a slot,
+// be the line of a handshake that made room or of a callback that panicked.
+func TestLoggerThatPanics(t *testing.T) {
+	for _, level := range []string{"NewListener", "ServeTLS", "Accept"} {
+		t.Run(level, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				var lines, asked atomic.Int32
+				m := manager(t, reprise.Config{MaxHandshakes: 1, Logger: logging(func(slog.Record) {
+					lines.Add(1)
+					panic("boom")
+				})})
+				r.server.VerifyConnection = func(tls.ConnectionState) error {
+					if asked.Add(1) == 1 {
+						panic("boom")
+					}
+					return nil
+				}
+				mem, ended := newMemoryListener(), make(chan error, 1)
+				go func() { ended <- servers[level](m, mem, r.server) }()
+				for range 2 { // the second has the first make room
+					defer mem.dialBuffered().Close()
+				}
+				synctest.Wait()
+				if lines.Load() == 0 {
+					t.Error("nothing was logged: the test proves nothing")
+				}
+				if _, err := ask(mem, asking(r)); err == nil { // in place of the second
+					t.Error("a callback's panic did not end the connection")
+				}
+				for range 3 {
+					synctest.Wait()
+					if _, err := ask(mem, asking(r)); err != nil {
+						t.Errorf("afterwards: %v", err)
+					}
+				}
+				synctest.Wait()
+				if n := m.Stats().HandshakesShed; n != 2 {
+					t.Errorf("%d handshakes shed, want 2: a slot was lost", n)
+				}
+				mem.Close()
+				<-ended
+			})
+		})
+	}
+}
+
+// TestPanicLinesAreFew: peers that have a callback panic have it logged once in a
+// while, and not each time.
+func TestPanicLinesAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var lines atomic.Int32
+		m := manager(t, reprise.Config{Logger: logging(func(r slog.Record) {
+			if r.Level >= slog.LevelWarn {
+				lines.Add(1)
+			}
+		})})
+		r.server.VerifyConnection = func(tls.ConnectionState) error { panic("boom") }
+		mem, ended := newMemoryListener(), make(chan error, 1)
+		go func() { ended <- servers["NewListener"](m, mem, r.server) }()
+		for range 20 {
+			if _, err := ask(mem, asking(r)); err == nil {
+				t.Error("the connection went on")
+			}
+		}
+		mem.Close()
+		<-ended
+		if n := lines.Load(); n != 1 {
+			t.Errorf("%d lines at one instant", n)
+		}
+	})
 }
