@@ -5,10 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -455,6 +459,252 @@ func TestPanicLinesAreFew(t *testing.T) {
 		<-ended
 		if n := lines.Load(); n != 1 {
 			t.Errorf("%d lines at one instant", n)
+		}
+	})
+}
+
+// askingClients has a server ask for client certificates, so that policies are named.
+func askingClients(r *rig) *tls.Config {
+	c := r.server.Clone()
+	c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, r.ca.Pool()
+	return c
+}
+
+// TestPolicyNameUsesSession: PolicyName may change the session that is offered,
+// for no lock is held.
+func TestPolicyNameUsesSession(t *testing.T) {
+	for _, version := range later {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			r := newRig(t)
+			var offered atomic.Pointer[reprise.Session]
+			var named atomic.Int32
+			sm := manager(t, reprise.Config{NoTickets: true, PolicyName: func(*tls.Config) string {
+				if s := offered.Load(); s != nil {
+					s.SetTimeout(time.Hour)
+					named.Add(1)
+				}
+				return "x"
+			}})
+			cm, sc, cc := manager(t, reprise.Config{}), at(version, askingClients(r)), at(version, r.client)
+			session := r.session(sm, cm, sc, cc)
+			defer session.Free()
+			for s := range sm.All() {
+				offered.Store(s)
+			}
+			if resumed, why := r.offer(sm, cm, sc, cc, session); !resumed {
+				t.Error(why)
+			}
+			if named.Load() == 0 {
+				t.Error("no policy was named: the test proves nothing")
+			}
+		})
+	}
+}
+
+// TestPolicyNamePanic: a PolicyName that panics keeps no reference to the session
+// that is offered.
+func TestPolicyNamePanic(t *testing.T) {
+	for _, version := range later {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			r := newRig(t)
+			var armed atomic.Bool
+			var kept atomic.Pointer[reprise.Session]
+			sm := manager(t, reprise.Config{NoTickets: true,
+				PolicyName: func(*tls.Config) string {
+					if armed.Load() {
+						panic("boom")
+					}
+					return "x"
+				},
+				OnNew: func(s *reprise.Session) {
+					if err := s.UpRef(); err == nil && !kept.CompareAndSwap(nil, s) {
+						s.Free()
+					}
+				},
+			})
+			cm, sc, cc := manager(t, reprise.Config{}), at(version, askingClients(r)), at(version, r.client)
+			session := r.session(sm, cm, sc, cc)
+			defer session.Free()
+			s := kept.Load()
+			defer s.Free()
+			callers, library := reprise.Held(s)
+			armed.Store(true)
+			for range 3 {
+				nc, ns := pipe(t)
+				client := cm.Client(nc, cc)
+				if err := client.SetSession(session); err != nil {
+					t.Fatal(err)
+				}
+				go client.Handshake()
+				if _, err := sm.Accept(t.Context(), ns, sc); err == nil || !strings.Contains(err.Error(), "boom") {
+					t.Errorf("Accept: %v", err)
+				}
+			}
+			if c, l := reprise.Held(s); c != callers || l != library {
+				t.Errorf("held by %d and %d, was by %d and %d", c, l, callers, library)
+			}
+		})
+	}
+}
+
+// heldBack is a client's connection that keeps what is written after the first
+// write, until release.
+type heldBack struct {
+	net.Conn
+	mu    sync.Mutex
+	begun bool
+	open  bool
+	kept  []byte
+}
+
+func (h *heldBack) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.begun && !h.open {
+		h.kept = append(h.kept, b...)
+		return len(b), nil
+	}
+	h.begun = true
+	return h.Conn.Write(b)
+}
+
+func (h *heldBack) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = true
+	h.Conn.Write(h.kept)
+}
+
+// TestRemovedStaysRemoved: a session that is removed while the handshake that made
+// it is under way does not come back when that is complete, and OnNew is told of
+// it once.
+func TestRemovedStaysRemoved(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			var mu sync.Mutex
+			told := make(map[string]int)
+			var first *reprise.Session
+			m := manager(t, reprise.Config{NoTickets: true, OnNew: func(s *reprise.Session) {
+				mu.Lock()
+				defer mu.Unlock()
+				told[string(s.ID())]++
+				if first == nil && s.UpRef() == nil {
+					first = s
+				}
+			}})
+			mem, ended := newMemoryListener(), make(chan error, 1)
+			go func() { ended <- servers["NewListener"](m, mem, r.server) }()
+			cc := at(tls.VersionTLS13, r.client)
+			cc.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+			slow := &heldBack{Conn: mem.dialBuffered()}
+			c := tls.Client(slow, cc)
+			answer := make(chan error, 1)
+			go func() {
+				_, err := c.Write([]byte{'x'})
+				if err == nil {
+					_, err = io.ReadFull(c, make([]byte, 1))
+				}
+				answer <- err
+			}()
+			synctest.Wait() // the client has the session, and its Finished is held back
+			if resumed, err := ask(mem, cc); !resumed || err != nil {
+				t.Fatalf("another connection: resumed %v, %v", resumed, err)
+			}
+			synctest.Wait()
+			mu.Lock()
+			s := first
+			mu.Unlock()
+			defer s.Free()
+			if remove && !m.Remove(s) {
+				t.Error("it was not cached")
+			}
+			slow.release()
+			if err := <-answer; err != nil {
+				t.Error(err)
+			}
+			c.Close()
+			synctest.Wait()
+			if m.Has(s.ProtocolVersion(), s.ID()) == remove {
+				t.Errorf("removed: %v, cached: %v", remove, !remove)
+			}
+			if n := told[string(s.ID())]; n != 1 {
+				t.Errorf("removed: %v, OnNew was told %d times", remove, n)
+			}
+			mem.Close()
+			<-ended
+		})
+	}
+}
+
+// TestRefusedUnmanaged: an unmanaged handshake that VerifyConnection refuses is not
+// counted as finished.
+func TestRefusedUnmanaged(t *testing.T) {
+	r := newRig(t)
+	m := manager(t, reprise.Config{})
+	refused := errors.New("refused")
+	sc := r.server.Clone()
+	sc.VerifyConnection = func(tls.ConnectionState) error { return refused }
+	sc.SetSessionTicketKeys([][32]byte{{1, 2, 3}})
+	nc, ns := pipe(t)
+	go tls.Client(nc, r.client).Handshake()
+	if _, err := m.Accept(t.Context(), ns, sc); !errors.Is(err, refused) {
+		t.Errorf("Accept: %v", err)
+	}
+	if st := m.Stats(); st.Accept != 1 || st.AcceptGood != 0 || len(st.Outcomes) != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestFlushEveryUnwatched: FlushEvery removes expired sessions at the level of
+// configurations, too.
+func TestFlushEveryUnwatched(t *testing.T) {
+	r := newRig(t)
+	clock := newClock()
+	m := manager(t, reprise.Config{NoTickets: true, FlushEvery: 1, Timeout: time.Second, Time: clock.time})
+	sc := m.ServerConfig(at(tls.VersionTLS12, r.server))
+	for range 5 {
+		nc, ns := pipe(t)
+		go tls.Client(nc, keeping(r.client)).Handshake()
+		if err := tls.Server(ns, sc).Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.Len(); n != 1 {
+			t.Errorf("%d sessions are cached, want the latest", n)
+		}
+		clock.pass(time.Minute)
+	}
+}
+
+// TestLargestClockSkew: with the largest ClockSkew no session comes from the
+// future.
+func TestLargestClockSkew(t *testing.T) {
+	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
+		r := newRig(t)
+		sm, cm := manager(t, reprise.Config{ClockSkew: math.MaxInt64, NoTickets: noTickets}), manager(t, reprise.Config{})
+		sc, cc := at(version, r.server), at(version, r.client)
+		session := r.session(sm, cm, sc, cc)
+		defer session.Free()
+		if resumed, why := r.offer(sm, cm, sc, cc, session); !resumed {
+			t.Error(why)
+		}
+	})
+}
+
+// TestReasonAfterClose: once the Manager is closed, sessions that are offered are
+// full for NotResumable.
+func TestReasonAfterClose(t *testing.T) {
+	eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
+		r := newRig(t)
+		sm, cm := manager(t, reprise.Config{NoTickets: noTickets}), manager(t, reprise.Config{})
+		sc, cc := at(version, r.server), at(version, r.client)
+		session := r.session(sm, cm, sc, cc)
+		defer session.Free()
+		if err := sm.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if resumed, why := r.offer(sm, cm, sc, cc, session); resumed || why != reprise.NotResumable {
+			t.Errorf("resumed %v, %v", resumed, why)
 		}
 	})
 }
