@@ -72,6 +72,7 @@ var testsWithoutSource = map[string]string{
 	"store/dirstore/manager_test.go": "the store under the Managers that it is for",
 	"processes_test.go":              "several processes at once, killed or not",
 	"script_test.go":                 "runs the scripts in testdata",
+	"server_regress_test.go":         "one test for each fault that an attack or a review found in servers",
 	"sslapi_test.go":                 "libssl's own tests of sessions, as ours",
 	"long_test.go":                   "tests that run only with REPRISE_LONG=1",
 	"layout_test.go":                 "this file",
