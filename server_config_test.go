@@ -662,7 +662,7 @@ func TestUnmanaged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachForm(t, func(t *testing.T, version uint16, noTickets bool) {
-				const handshakes = 100
+				const handshakes = 12
 				r, warnings := newRig(t), new(logged)
 				m := manager(t, warnings.config(reprise.Config{NoTickets: noTickets}))
 				cc := trusting(version, r.client)
