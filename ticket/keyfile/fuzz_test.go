@@ -18,6 +18,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Add(uint8(FormatNginx80), make([]byte, 80))
+	f.Add(uint8(FormatNginx80), files(FormatNginx48, 1)[0].Data)
 	f.Add(uint8(FormatHAProxy48), bytes.ReplaceAll(files(FormatHAProxy48, 3)[0].Data, []byte("\n"), []byte("\r\n")))
 	f.Fuzz(func(t *testing.T, form uint8, data []byte) {
 		s, err := Parse(Format(form), File{"keys", bytes.Clone(data)})
@@ -38,6 +39,9 @@ func FuzzParse(f *testing.F) {
 				continue
 			}
 			back, err := c.Convert(s.Form())
+			if err != nil && otherLength(s) {
+				continue // its files are of both lengths that nginx takes, and a form has one
+			}
 			if err != nil {
 				t.Fatalf("from %v back to %v: %v", to, s.Form(), err)
 			}
@@ -48,6 +52,16 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// otherLength reports whether a key of s is not as long as those of its form.
+func otherLength(s *Set) bool {
+	for _, k := range s.InUse() {
+		if len(k.aes) != layouts[s.Form()].secret {
+			return true
+		}
+	}
+	return false
 }
 
 // FuzzParseTwo: no two files with anything in common are taken.
