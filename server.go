@@ -204,8 +204,7 @@ func (st *serverHandshake) settleUnwatched(cs *tls.ConnectionState) {
 	}
 	st.pending = false // what is on probation stays there
 	st.end()
-	st.session.release()
-	st.session = nil
+	st.drop()
 	st.mu.Unlock()
 	st.m.stats.outcome(serverSide, cs.Version, reason)
 	then(callbacks, st.m.flushAfter(st.m.stats.unwatched.Add(1)))()
@@ -247,6 +246,12 @@ func (st *serverHandshake) share() {
 		st.attachLocked(s)
 		s.release()
 	}
+}
+
+// drop gives the connection's session back. The caller holds st.mu.
+func (st *serverHandshake) drop() {
+	st.session.release()
+	st.session = nil
 }
 
 // end lets go of what a handshake needs while it is under way. The caller holds st.mu.
@@ -305,8 +310,7 @@ func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func(), er
 	}
 	if err != nil {
 		st.end()
-		st.session.release()
-		st.session = nil
+		st.drop()
 		return callbacks, err
 	}
 	if st.session == nil {
@@ -315,8 +319,7 @@ func (st *serverHandshake) finish(cs *tls.ConnectionState) (callbacks func(), er
 	callbacks = then(st.proven(st.resumed), callbacks)
 	st.end()
 	if st.released {
-		st.session.release()
-		st.session = nil
+		st.drop()
 	}
 	return callbacks, nil
 }
@@ -352,8 +355,7 @@ func (st *serverHandshake) fail() {
 		return
 	}
 	st.end()
-	st.session.release()
-	st.session = nil
+	st.drop()
 }
 
 // release gives the connection's session back once the connection has ended,
@@ -363,7 +365,6 @@ func (st *serverHandshake) release() {
 	defer st.mu.Unlock()
 	st.released = true
 	if st.finished {
-		st.session.release()
-		st.session = nil
+		st.drop()
 	}
 }
